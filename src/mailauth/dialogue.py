@@ -1,0 +1,133 @@
+"""The server's half of one connection, without the connection.
+
+Model: sans-io (sans-io.readthedocs.io). Bytes and events go in, actions come out, and `serving.lines` carries them
+out. Rule: a Dialogue never waits, never reads a clock, and never judges: it yields a Judge and is told the verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from mailauth.attempt import Attempt
+from mailauth.verdict import Outcome, Principal
+
+
+class Ending(StrEnum):
+    """Why the server ends a connection before the client does."""
+
+    SHUTDOWN = "shutdown"
+    TIMEOUT = "timeout"
+    REVOKED = "revoked"
+    CROWDED = "crowded"  # no room for another connection
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Write these bytes now."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Have this attempt judged and answer with `judged(ticket, outcome)`; no input is given to the Dialogue meanwhile
+    but `ending` and `eof`."""
+
+    ticket: int
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class StartTLS:
+    """Send everything before this, then start TLS and call `tls_started`. Unread plaintext is gone for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """The client is in: hand the connection to the mailbox. leftover: bytes that came after, not yet acted on."""
+
+    principal: Principal
+    leftover: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Send everything before this, then close."""
+
+
+Action = Send | Judge | StartTLS | Enter | Close
+Actions = list[Action]
+
+
+class Dialogue(Protocol):
+    """One connection's server half. Each input returns what to do, in order; after Close or Enter, nothing."""
+
+    def opened(self, peer: str, tls: bool, refuse: Ending | None) -> Actions:
+        """The connection is there. peer: as in Attempt. refuse: say so in the greeting and close."""
+
+    def received(self, data: bytes) -> Actions:
+        """These bytes came, cut anywhere."""
+
+    def tls_started(self) -> Actions:
+        """TLS is up: everything said before is forgotten (RFC 3207 section 4.2)."""
+
+    def judged(self, ticket: int, outcome: Outcome) -> Actions:
+        """The answer to a Judge. Bytes that had come behind it are acted on now."""
+
+    def ending(self, cause: Ending) -> Actions:
+        """Say goodbye, if the protocol has a word for it."""
+
+    def eof(self) -> Actions:
+        """The client has closed its sending half."""
+
+
+class LineTooLong(Exception):
+    """No line end within the limit: the stream cannot be followed any further."""
+
+
+class Lines:
+    """The bytes of a connection, cut into lines. Nothing is copied twice and nothing grows without bound."""
+
+    __slots__ = ("_buffer", "_limit_bytes", "_seen")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._buffer = bytearray()
+        self._limit_bytes = limit_bytes
+        self._seen = 0  # so much of the buffer holds no line end: not searched again
+
+    def feed(self, data: bytes) -> None:
+        """Add what came."""
+        self._buffer += data
+
+    def line(self) -> bytes | None:
+        """The next line with its end (LF, usually CRLF), or None if there is none yet. Raises LineTooLong."""
+        end = self._buffer.find(b"\n", self._seen)
+        if end < 0:
+            self._seen = len(self._buffer)
+            if self._seen > self._limit_bytes:
+                raise LineTooLong
+            return None
+        if end >= self._limit_bytes:
+            raise LineTooLong
+        self._seen = 0
+        line = bytes(self._buffer[: end + 1])
+        del self._buffer[: end + 1]
+        return line
+
+    def octets(self, count: int) -> bytes | None:
+        """Exactly so many octets, or None if they are not all there."""
+        if len(self._buffer) < count:
+            return None
+        self._seen = 0
+        octets = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return octets
+
+    def rest(self) -> bytes:
+        """All that was not taken; the buffer is empty afterwards."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        self._seen = 0
+        return rest

@@ -1,0 +1,43 @@
+"""What happened: the one thing that log, audit and metrics read.
+
+Rule: an event never holds a secret, nor anything derived from one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mailauth.attempt import Attempt
+from mailauth.verdict import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class LoginJudged:
+    """One attempt has come to an end. login: folded, or None if the name was none; took_ms: without the refusal's wait.
+
+    account_id: None when there is no such account, or it could not be read. detail: for the operator, on a Defer.
+    """
+
+    attempt: Attempt
+    outcome: Outcome
+    login: str | None
+    account_id: int | None
+    took_ms: float
+    detail: str = ""
+
+
+class Events:
+    """Hands each event to everyone who asked, at once and in order. A listener must not wait and must not raise."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[LoginJudged], None]] = []
+
+    def subscribe(self, listener: Callable[[LoginJudged], None]) -> None:
+        """Have every later event handed to this function."""
+        self._listeners.append(listener)
+
+    def emit(self, event: LoginJudged) -> None:
+        """Hand out one event."""
+        for listener in self._listeners:
+            listener(event)

@@ -1,0 +1,1 @@
+"""Sockets, TLS, limits and the refusal clock: everything that drives a Dialogue."""

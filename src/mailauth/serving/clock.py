@@ -1,0 +1,41 @@
+"""Refusals leave on a clock: on the first tick at a fixed delay after the attempt, not when the work is done.
+
+So the time of a refusal tells nothing about what was looked up or hashed. A refusal that is not ready at its tick has
+missed it, and must be said as a Defer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+TICK_S = 0.1
+
+
+class RefusalClock:
+    """Wakes waiting refusals together, tick by tick. delay_s: 0 lets refusals leave at once."""
+
+    def __init__(self, delay_s: float, tick_s: float = TICK_S) -> None:
+        self.delay_s = delay_s
+        self._tick_s = tick_s
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+
+    async def hold(self, arrived: float) -> bool:
+        """Wait for the tick of an attempt that arrived at this loop time; False: the tick has passed already."""
+        if self.delay_s <= 0:
+            return True
+        loop = asyncio.get_running_loop()
+        tick = math.ceil((arrived + self.delay_s) / self._tick_s)
+        if loop.time() > (tick + 1) * self._tick_s:
+            return False
+        leaving = self._waiting.get(tick)
+        if leaving is None:
+            leaving = self._waiting[tick] = loop.create_future()
+            loop.call_at(tick * self._tick_s, self._strike, tick)
+        await asyncio.shield(leaving)
+        return True
+
+    def _strike(self, tick: int) -> None:
+        leaving = self._waiting.pop(tick)
+        if not leaving.done():
+            leaving.set_result(None)

@@ -1,0 +1,250 @@
+"""Drives any Dialogue over a real connection: asyncio.Protocol, TLS, time limits, and the refusal clock.
+
+Rule: knows no protocol. What a Dialogue asks for is done in order; while an attempt is judged, the Dialogue gets no
+input, and what comes meanwhile stays in one bounded buffer with reading paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import cast
+
+from mailauth.attempt import Attempt, address_text
+from mailauth.dialogue import Actions, Close, Dialogue, Ending, Enter, Judge, Send, StartTLS
+from mailauth.interfaces import Authenticator
+from mailauth.serving.census import Census
+from mailauth.serving.clock import RefusalClock
+from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reject
+
+log = logging.getLogger(__name__)
+
+MailboxSession = Callable[
+    [Principal, asyncio.StreamReader, asyncio.StreamWriter, "asyncio.Future[Ending]"], Awaitable[None]
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Seconds. login: from connect to being in; idle: between two things a client says once it is in."""
+
+    login_s: float = 60.0
+    handshake_s: float = 15.0
+    idle_s: float = 1800.0  # RFC 3501 section 5.4: not below 30 minutes
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all connections of one listener share."""
+
+    dialogue: Callable[[], Dialogue]
+    authenticator: Authenticator
+    census: Census
+    refusals: RefusalClock
+    limits: TimeLimits
+    tls: ssl.SSLContext | None
+    mailbox: MailboxSession
+
+
+class LineConnection(asyncio.Protocol):
+    """One connection. peer: the real client, where a proxy has named it."""
+
+    def __init__(self, house: House, peer: str | None = None) -> None:
+        self._house = house
+        self._dialogue = house.dialogue()
+        self._peer = peer
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Task[None] | None = None  # a verdict or a handshake
+        self._handshaking = False
+        self._held = b""  # what came while waiting
+        self._client_done = False
+        self._is_in = False
+        self._visit: asyncio.Future[Ending] | None = None  # set: the mailbox has the connection
+
+    # ---- what the transport says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        if self._peer is None:
+            self._peer = address_text(transport.get_extra_info("peername"))
+        no_room = self._house.census.enter(self, self._peer)
+        self._timer = self._loop.call_later(self._house.limits.login_s, self.end, Ending.TIMEOUT)
+        tls = transport.get_extra_info("sslcontext") is not None
+        self._do(self._dialogue.opened(self._peer, tls, no_room))
+
+    def data_received(self, data: bytes) -> None:
+        if self._waiting is not None:
+            self._held += data
+            if self._transport is not None:
+                self._transport.pause_reading()
+            return
+        if self._is_in:
+            self._restart_idle_timer()
+        self._do(self._dialogue.received(data))
+
+    def eof_received(self) -> bool:
+        self._client_done = True
+        if self._waiting is None:
+            self._do(self._dialogue.eof())
+        # A client that closed its sending half still gets its answer, and we close; TLS knows no half.
+        return self._transport is not None and self._transport.get_extra_info("sslcontext") is None
+
+    def pause_writing(self) -> None:
+        if self._transport is not None:  # it does not read what we say: it need not say more
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None and not self._held:
+            self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._gone()
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    # ---- what others say
+
+    def end(self, cause: Ending) -> None:
+        """Say goodbye and close, wherever the connection stands."""
+        if self._visit is not None:
+            if not self._visit.done():
+                self._visit.set_result(cause)
+            return
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self._handshaking and self._transport is not None:
+            self._transport.abort()
+            return
+        self._do(self._dialogue.ending(cause))
+
+    # ---- carrying out
+
+    def _do(self, actions: Actions) -> None:
+        transport = self._transport
+        for action in actions:
+            if transport is None or transport.is_closing():
+                return
+            kind = type(action)
+            if kind is Send:
+                transport.write(cast("Send", action).data)
+            elif kind is Judge:
+                self._wait_for(self._judge(cast("Judge", action)))
+            elif kind is StartTLS:
+                self._wait_for(self._start_tls(transport))
+            elif kind is Enter:
+                self._enter(transport, cast("Enter", action))
+            elif kind is Close:
+                transport.close()
+
+    def _wait_for(self, work: Awaitable[Actions]) -> None:
+        self._waiting = self._loop.create_task(self._waited(work))
+
+    async def _waited(self, work: Awaitable[Actions]) -> None:
+        try:
+            actions = await work
+        except Exception as bug:
+            log.exception("connection dropped: %s", type(bug).__name__)
+            actions = [Close()]
+        self._waiting = None
+        self._do(actions)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Hand the Dialogue what came while it waited."""
+        transport = self._transport
+        if self._waiting is not None or transport is None or transport.is_closing() or self._visit is not None:
+            return
+        if self._held:
+            held, self._held = self._held, b""
+            transport.resume_reading()
+            self._do(self._dialogue.received(held))
+        if self._client_done and self._waiting is None:
+            self._do(self._dialogue.eof())
+
+    async def _judge(self, judge: Judge) -> Actions:
+        arrived = self._loop.time()
+        outcome = await self._verdict(judge.attempt)
+        if type(outcome) is Accept:
+            self._is_in = True
+            self._house.census.logged_in(self)
+            self._restart_idle_timer()
+        elif type(outcome) is Reject and not await self._house.refusals.hold(arrived):
+            outcome = Defer(Cause.LATE)
+        return self._dialogue.judged(judge.ticket, outcome)
+
+    async def _verdict(self, attempt: Attempt) -> Outcome:
+        try:
+            return await self._house.authenticator.authenticate(attempt)
+        except Exception as bug:  # noqa: BLE001  somebody else's Authenticator: its faults judge nobody either
+            log.error("authenticator failed: %s", type(bug).__name__)
+            return Defer(Cause.BUG)
+
+    async def _start_tls(self, transport: asyncio.Transport) -> Actions:
+        context = self._house.tls
+        self._handshaking = True
+        try:
+            if context is None:
+                raise OSError
+            secured = await self._loop.start_tls(
+                transport, self, context, server_side=True, ssl_handshake_timeout=self._house.limits.handshake_s
+            )
+        except (OSError, EOFError):  # ssl.SSLError and timeouts are OSErrors
+            transport.abort()
+            return []
+        if secured is None:  # the client left during the handshake
+            return []
+        self._handshaking = False
+        self._transport = secured
+        self._held = b""  # came in clear behind the command
+        return self._dialogue.tls_started()
+
+    def _enter(self, transport: asyncio.Transport, enter: Enter) -> None:
+        """Hand the connection to the mailbox, on streams from now on."""
+        if self._timer is not None:
+            self._timer.cancel()
+        reader = asyncio.StreamReader(loop=self._loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        reader.feed_data(enter.leftover + self._held)
+        if self._client_done:
+            reader.feed_eof()
+        self._held = b""
+        writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
+        self._visit = self._loop.create_future()
+        self._waiting = self._loop.create_task(self._visited(enter.principal, reader, writer, self._visit))
+
+    async def _visited(
+        self,
+        principal: Principal,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        ending: asyncio.Future[Ending],
+    ) -> None:
+        try:
+            await self._house.mailbox(principal, reader, writer, ending)
+        except (OSError, EOFError):
+            pass  # the client is gone
+        except Exception as bug:
+            log.exception("mailbox session of %s failed: %s", principal.login, type(bug).__name__)
+        finally:
+            writer.close()
+            self._gone()
+
+    # ---- time and place
+
+    def _restart_idle_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self._house.limits.idle_s, self.end, Ending.TIMEOUT)
+
+    def _gone(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._house.census.leave(self)

@@ -1,0 +1,70 @@
+"""Whether a secret matches a stored hash: remembers the proof, never the permission.
+
+A proof says "these bytes match this stored record". The record is part of it, so a changed or deleted password needs
+no flushing; the row is still read at every login. Proofs are keyed digests under a key of this process, in memory only.
+One password shown by five connections in one second is hashed once: hash results are shared, never rows or verdicts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from typing import Protocol
+
+CAPACITY = 50_000  # about 10 MiB
+
+
+class Hashes(Protocol):
+    """The bounded pool that computes hashes."""
+
+    async def verify(self, record: str, secret: bytes) -> bool:
+        """Whether the secret matches. Raises BadRecord, HashUnavailable, PoolBusy."""
+
+    async def hash(self, secret: bytes) -> str:
+        """A new record of the preferred kind. Raises HashUnavailable, PoolBusy."""
+
+    def outdated(self, record: str) -> bool:
+        """Whether this record is of another kind or strength than new ones."""
+
+    def saturated(self, delay_s: float) -> bool:
+        """Whether a hash asked for now would be late by more than this."""
+
+
+class Proofs:
+    """Matches secrets against records through the pool, once each."""
+
+    def __init__(self, hashes: Hashes, capacity: int = CAPACITY) -> None:
+        self._hashes = hashes
+        self._capacity = capacity
+        self._key = secrets.token_bytes(32)
+        self._proven: dict[bytes, None] = {}  # oldest use first
+        self._flights: dict[bytes, asyncio.Task[bool]] = {}
+
+    def _digest(self, record: str, secret: bytes) -> bytes:
+        stored = record.encode()
+        return hashlib.blake2b(len(stored).to_bytes(4, "big") + stored + secret, digest_size=16, key=self._key).digest()
+
+    async def match(self, record: str, secret: bytes) -> bool:
+        """Whether the secret matches the record. Raises BadRecord, HashUnavailable, PoolBusy."""
+        digest = self._digest(record, secret)
+        if digest in self._proven:
+            del self._proven[digest]
+            self._proven[digest] = None
+            return True
+        flight = self._flights.get(digest)
+        if flight is None:
+            flight = asyncio.get_running_loop().create_task(self._hashes.verify(record, secret))
+            self._flights[digest] = flight
+            flight.add_done_callback(lambda done: self._land(digest, record, done))
+        return await asyncio.shield(flight)  # whoever leaves, the others still wait for the same hash
+
+    def _land(self, digest: bytes, record: str, flight: asyncio.Task[bool]) -> None:
+        del self._flights[digest]
+        if flight.cancelled() or flight.exception() is not None or not flight.result():
+            return
+        if self._hashes.outdated(record):
+            return  # a weak record is remembered once it has been replaced
+        self._proven[digest] = None
+        if len(self._proven) > self._capacity:
+            del self._proven[next(iter(self._proven))]
