@@ -104,6 +104,13 @@ class Authenticator(Protocol):
 Selectors = Sequence[tuple[int, int]]  # (server key id, first 16 bits of the keyed digest), one per key in the file
 
 
+class Keys(Protocol):
+    """The server keys, as far as a login needs them."""
+
+    def selectors(self, login: str, cleaned: str) -> Selectors:
+        """The selector of this app password under each key."""
+
+
 class Passdb(Protocol):
     """Where accounts are read at login: one query, on the primary."""
 
@@ -121,14 +128,21 @@ class Passdb(Protocol):
         """Put a stronger hash of the same web password in place of `old`, unless it has changed meanwhile."""
 
 
+class Claim(Protocol):
+    """An admitted guess."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """Say what came of it. Not told (the client left meanwhile), it counts as a guess."""
+
+
 class Throttle(Protocol):
-    """Who may ask now. Counts Rejects, never Defers."""
+    """Who may guess now. Counts Rejects, never Defers."""
 
-    def admit(self, attempt: Attempt) -> float | None:
-        """None: go on. Otherwise the seconds after which this source may ask again."""
+    def claim(self, attempt: Attempt, login: str, account_id: int | None) -> Claim | float:
+        """Admit one guess, or say after how many seconds to come back.
 
-    def note(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Take one outcome into account."""
+        account_id: the account whose web password is going to be judged; None: none is.
+        """
 
 
 class Directory(Protocol):

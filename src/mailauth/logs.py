@@ -12,6 +12,7 @@ import logging
 import re
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
@@ -97,6 +98,12 @@ class _Lines(logging.Formatter):
             text += f" ({Path(tail.tb_frame.f_code.co_filename).name}:{tail.tb_lineno})"
         printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
         return f"{stamp(record.created)} {record.levelname.lower()} {record.name} {printable}"
+
+
+def whereabouts(bug: Exception) -> str:
+    """Where a bug showed, without its text, which could quote what a client sent."""
+    frames = traceback.extract_tb(bug.__traceback__)[-4:]
+    return f"{type(bug).__name__} at " + " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
 
 
 def configure(level: str, file: Path | None) -> TextIO:

@@ -20,6 +20,14 @@ class ConfigError(Exception):
     """The configuration cannot be used. The text is one line: the file, the key, what is wrong, what to do."""
 
 
+class Impossible(ValueError):
+    """Values that are right one by one but cannot be together. key: the one to change."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What one key may hold. told: for people; read: TOML value and the file's folder -> our value, or ValueError."""
@@ -86,7 +94,8 @@ def text(told: str = "text", check: Callable[[str], object] = lambda _: None, *,
 
 def one_of(*choices: str) -> Kind:
     """One of these words."""
-    told = " or ".join([", ".join([f'"{choice}"' for choice in choices[:-1]]), f'"{choices[-1]}"'][len(choices) == 1 :])
+    quoted = [f'"{choice}"' for choice in choices]
+    told = " or ".join([", ".join(quoted[:-1]), quoted[-1]]) if quoted[1:] else quoted[0]
 
     def read(value: object, folder: Path) -> str:  # noqa: ARG001
         if value not in choices:

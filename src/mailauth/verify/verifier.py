@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from mailauth import apppassword, names
 from mailauth.attempt import Attempt
@@ -20,14 +18,16 @@ from mailauth.events import Events, LoginJudged
 from mailauth.interfaces import (
     Account,
     BadRecord,
+    Claim,
     HashUnavailable,
+    Keys,
     Passdb,
     PoolBusy,
-    Selectors,
     StoreUnavailable,
     Throttle,
     UnknownKey,
 )
+from mailauth.logs import whereabouts
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject
 from mailauth.verify import policy
 from mailauth.verify.proofs import Hashes, Proofs
@@ -45,13 +45,6 @@ CAUSES: dict[type[Exception], Cause] = {
 }
 
 
-class Keys(Protocol):
-    """The server keys, as far as a login needs them."""
-
-    def selectors(self, login: str, cleaned: str) -> Selectors:
-        """The selector of this app password under each key."""
-
-
 @dataclass(slots=True)
 class Trace:
     """What became known on the way, for the event. Never a secret."""
@@ -59,6 +52,7 @@ class Trace:
     login: str | None = None
     account_id: int | None = None
     detail: str = ""
+    claim: Claim | None = None
 
 
 class Verifier:
@@ -97,13 +91,18 @@ class Verifier:
         trace = Trace()
         outcome: Outcome
         try:
-            outcome = await self._admit(attempt, trace)
+            saturated = self._hashes.saturated(self._refusal_delay_s)  # asked first: it must not tell what was found
+            outcome = await self._judge(attempt, trace)
+            if saturated and type(outcome) is Reject:
+                outcome = Defer(Cause.BUSY)
         except tuple(CAUSES) as fault:
             outcome = Defer(next(cause for kind, cause in CAUSES.items() if isinstance(fault, kind)))
             trace.detail = str(fault)
         except Exception as bug:  # noqa: BLE001  whatever it is, it says nothing about the password
             outcome = Defer(Cause.BUG)
-            trace.detail = _whereabouts(bug)
+            trace.detail = whereabouts(bug)
+        if trace.claim is not None:
+            trace.claim.settle(outcome)
         took_ms = (time.perf_counter() - began) * 1000
         self._events.emit(LoginJudged(attempt, outcome, trace.login, trace.account_id, took_ms, trace.detail))
         return outcome
@@ -112,25 +111,12 @@ class Verifier:
         """Wait for what was begun after the replies."""
         await asyncio.gather(*self._rehashing.values(), return_exceptions=True)
 
-    async def _admit(self, attempt: Attempt, trace: Trace) -> Outcome:
-        if self._throttle is not None and (wait_s := self._throttle.admit(attempt)) is not None:
-            return Defer(Cause.THROTTLED, wait_s)
-        saturated = self._hashes.saturated(
-            self._refusal_delay_s
-        )  # before the lookup: "busy" must not tell what was found
-        outcome = await self._judge(attempt, trace)
-        if saturated and type(outcome) is Reject:
-            return Defer(Cause.BUSY)
-        if self._throttle is not None:
-            self._throttle.note(attempt, outcome)
-        return outcome
-
     async def _judge(self, attempt: Attempt, trace: Trace) -> Outcome:
         credential = attempt.credential
         try:
             login = trace.login = names.fold(credential.authcid)
         except names.NotALogin:
-            return _unknown()
+            return Reject(Reason.UNKNOWN_LOGIN)
         secret = credential.secret
         if not policy.acts_for_itself(credential, login):
             return Reject(Reason.AUTHZID)
@@ -138,8 +124,12 @@ class Verifier:
             return Reject(Reason.WRONG_PASSWORD)
         cleaned = apppassword.clean(secret)
         account = await self._lookup(login, cleaned)
+        if account is None or not account.hits:
+            wait_s = self._claim(attempt, login, account, trace)
+            if wait_s is not None:
+                return Defer(Cause.THROTTLED, wait_s)
         if account is None:
-            return _unknown()
+            return Reject(Reason.UNKNOWN_LOGIN)
         trace.account_id, trace.login = account.id, account.login
         if (closed := policy.standing(account, attempt.service)) is not None:
             return Reject(closed)
@@ -154,17 +144,26 @@ class Verifier:
             return Accept(Principal(account.id, account.login, None))
         return Reject(Reason.WRONG_PASSWORD) if by_app_password is None else by_app_password
 
-    async def _lookup(self, login: str, cleaned: str | None) -> Account | None:
-        selectors = self._keys.selectors(login, cleaned) if cleaned is not None else ()
-        account = await self._passdb.lookup(login, selectors)
-        if account is not None or not self._aliases_log_in:
-            return account
-        owner = await self._passdb.canonical(login)
-        return None if owner is None else await self._lookup_own(owner, cleaned)
+    def _claim(self, attempt: Attempt, login: str, account: Account | None, trace: Trace) -> float | None:
+        """Have a guess admitted; otherwise the seconds to wait."""
+        if self._throttle is None:
+            return None
+        judges_web = account is not None and not policy.app_passwords_only(account, self._clock())
+        claim = self._throttle.claim(attempt, login, account.id if account is not None and judges_web else None)
+        if isinstance(claim, float):
+            return claim
+        trace.claim = claim
+        return None
 
-    async def _lookup_own(self, owner: str, cleaned: str | None) -> Account | None:
-        selectors = self._keys.selectors(owner, cleaned) if cleaned is not None else ()
-        return await self._passdb.lookup(owner, selectors)
+    async def _lookup(self, login: str, cleaned: str | None) -> Account | None:
+        account = await self._read(login, cleaned)
+        if account is None and self._aliases_log_in:
+            owner = await self._passdb.canonical(login)
+            return None if owner is None else await self._read(owner, cleaned)
+        return account
+
+    async def _read(self, login: str, cleaned: str | None) -> Account | None:
+        return await self._passdb.lookup(login, () if cleaned is None else self._keys.selectors(login, cleaned))
 
     async def _app_password(self, account: Account, cleaned: str | None, attempt: Attempt) -> Accept | Reject | None:
         """What the app passwords say: Accept, Reject if one was recognised and does not open this, None if none was.
@@ -197,15 +196,3 @@ class Verifier:
             await self._passdb.replace_web_record(account_id, old, await self._hashes.hash(secret))
         except tuple(CAUSES) as fault:
             log.warning("web password of account %d not rehashed, will be at its next login: %s", account_id, fault)
-
-
-def _unknown() -> Reject:
-    return Reject(Reason.UNKNOWN_LOGIN)
-
-
-def _whereabouts(bug: Exception) -> str:
-    """Where a bug showed, without its text, which could quote what the client sent."""
-    frames = traceback.extract_tb(bug.__traceback__)[-4:]
-    return f"{type(bug).__name__} at " + " < ".join(
-        f"{f.filename.rpartition('/')[2]}:{f.lineno}" for f in reversed(frames)
-    )

@@ -1,0 +1,296 @@
+"""Every section and key of mailauth.toml: what it means, what it may hold, and what it is when it is not written.
+
+Rule: this is the one list. `reading` checks files against it, `writing` makes the file that `init` writes and the
+table in docs/configuration.md from it. What one section alone cannot say is checked in its `__post_init__`.
+"""
+# ruff: noqa: RUF009  `key` makes dataclass fields
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mailauth import apppassword
+from mailauth.attempt import Service
+from mailauth.config.values import (
+    Address,
+    Impossible,
+    Kind,
+    Secret,
+    address,
+    check_help_line,
+    check_host,
+    check_timezone,
+    flag,
+    member,
+    networks,
+    one_of,
+    path,
+    seconds,
+    secret,
+    text,
+    whole,
+)
+from mailauth.interfaces import PolicyLevel
+
+MEBIBYTE = 1024 * 1024
+MESSAGE_BYTES = whole(64 * 1024, 1024 * MEBIBYTE)  # RFC 5321 section 4.5.3.1.7: at least 64K
+
+
+def key(kind: Kind, default: object = dataclasses.MISSING, *, doc: str) -> Any:
+    """A field of a section. default: as it would stand in the file; None: may be left out, and is None then."""
+    metadata = {"kind": kind, "default": default, "doc": doc}
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=None if default is None else kind.read(default, Path()), metadata=metadata)
+
+
+def _url(value: object, folder: Path) -> str:
+    if type(value) is str and value.startswith("sqlite:///") and len(value) > len("sqlite:///"):
+        return f"sqlite:///{folder / Path(value.removeprefix('sqlite:///')).expanduser()}"
+    if type(value) is not str or not value.startswith("postgresql://"):
+        raise ValueError('must be "sqlite:///PATH" or "postgresql://USER@HOST/DATABASE"')
+    if urlsplit(value).password is not None:
+        raise ValueError("holds a password; put that into a file and name it in password_file")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where domains, accounts and app passwords are kept."""
+
+    url: str = key(Kind("a URL", _url), doc="sqlite:///PATH, or postgresql://USER@HOST/DATABASE without a password")
+    password_file: Secret | None = key(secret, None, doc="the PostgreSQL password: a file that holds it, or env:NAME")
+    timeout_s: float = key(seconds(0.1, 60), 5.0, doc="wait this long for the store; then a login is deferred")
+    connections: int = key(whole(1, 100), 4, doc="connections of one serve process to PostgreSQL")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """The server key: without it no app password can be recognised. Back it up, apart from the store."""
+
+    file: Path = key(path, doc="the key file, mode 0600")
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The certificate of all listeners. `kill -HUP` has both files read again."""
+
+    certificate: Path = key(path, doc="PEM file: the certificate, then the intermediate ones")
+    key: Path = key(path, doc="PEM file: its private key, without a passphrase")
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """One address that mail clients connect to; as many of these tables as needed."""
+
+    service: Service = key(member(Service), doc="imap, pop3 or smtp (submission)")
+    address: Address = key(address, doc='"HOST:PORT"; "0.0.0.0:993" is every IPv4 address, "[::]:993" every IPv6 one')
+    tls: str = key(
+        one_of("implicit", "starttls", "off"),
+        doc="implicit: from the first byte; starttls: the client asks for it; off: passwords go in clear",
+    )
+    proxy_from: tuple[IPv4Network | IPv6Network, ...] = key(
+        networks, [], doc="proxies whose connections begin with a PROXY header (v1 or v2), as CIDR networks"
+    )
+    reuse_port: bool = key(flag, False, doc="several serve processes listen here together")
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """What a client reads after login."""
+
+    kind: str = key(one_of("maildir"), "maildir", doc="maildir: one Maildir for each account")
+    path: Path = key(path, "mail", doc="the folder that holds them")
+    max_message_bytes: int = key(MESSAGE_BYTES, 35 * MEBIBYTE, doc="the longest message that IMAP APPEND takes")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a client sends after login."""
+
+    hostname: str = key(
+        text("a host name", check_host, empty=True), "", doc="the name in the greeting; empty: this machine's own"
+    )
+    require_own_sender: bool = key(flag, True, doc="the sender must be the account's own address or one of its aliases")
+    max_message_bytes: int = key(MESSAGE_BYTES, 35 * MEBIBYTE, doc="the longest message taken")
+
+    @property
+    def greeting_name(self) -> str:
+        """The name that the greeting says."""
+        return self.hostname or os.uname().nodename or "localhost"
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Where mail for other domains goes. Without this section it is refused."""
+
+    host: str = key(text("a host", check_host), doc="name or IP address of the mail server that takes it")
+    port: int = key(whole(1, 65535), 587, doc="its port")
+    tls: str = key(one_of("starttls", "implicit", "off"), "starttls", doc="how the connection to it is secured")
+    username: str = key(text("text", empty=True), "", doc="log in there with this name; empty: without a login")
+    password_file: Secret | None = key(secret, None, doc="the password there: a file that holds it, or env:NAME")
+
+    def __post_init__(self) -> None:
+        if bool(self.username) != (self.password_file is not None):
+            raise Impossible("password_file", "username and password_file need each other; write both or neither")
+        if self.username and self.tls == "off":
+            raise Impossible("tls", 'is "off", so the password would go in clear; use "starttls" or "implicit"')
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The first three are what `mailauth init` writes into the store; later `mailauth site set` changes them there."""
+
+    policy: PolicyLevel = key(
+        member(PolicyLevel),
+        "optional",
+        doc="optional; observe: use of web passwords is recorded; enforced: mail clients "
+        "get in with app passwords only",
+    )
+    two_factor: str = key(one_of("optional", "required"), "optional", doc="whether the site demands a second factor")
+    max_app_passwords: int = key(whole(1, 100), 10, doc="live app passwords of one account, at most")
+    two_factor_sets_mode: bool = key(
+        flag, True, doc="confirming a second factor switches the account to app passwords only"
+    )
+    timezone: str = key(
+        text("a time zone", check_timezone), "UTC", doc="in which a date without a time begins and ends"
+    )
+    aliases_log_in: bool = key(flag, False, doc="an alias may be typed as the login too")
+    app_password_alphabet: str = key(
+        text("text", apppassword.check_alphabet), apppassword.ALPHABET, doc="what new app passwords are made of"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Hashing:
+    """Argon2id for new hashes (RFC 9106), and the threads that compute all of them."""
+
+    time_cost: int = key(whole(1, 20), 2, doc="passes over the memory")
+    memory_kib: int = key(whole(7168, 1024 * 1024), 19456, doc="memory of one hash")
+    parallelism: int = key(whole(1, 16), 1, doc="lanes of one hash; 1 is right for a server")
+    threads: int = key(whole(0, 256), 0, doc="hashes at the same time; 0: as many as this machine has cores")
+    queue_limit: int = key(whole(1, 100_000), 1000, doc="hashes that may wait; beyond that logins are deferred")
+    queue_deadline_s: float = key(seconds(0.1, 60), 8.0, doc="a login whose hash waits longer is deferred")
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """What holds guessing back."""
+
+    enabled: bool = key(flag, True, doc="slow down sources and accounts that show wrong passwords")
+    trusted_networks: tuple[IPv4Network | IPv6Network, ...] = key(
+        networks, [], doc="webmail and the like: many users behind one address, never slowed down, as CIDR networks"
+    )
+    max_connections_per_source: int = key(
+        whole(1, 1_000_000), 100, doc="connections at once from one IPv4 address or IPv6 /64; phones open five each"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """What a refused client gets to hear."""
+
+    refusal_delay_s: float = key(seconds(0, 10), 2.0, doc="a refusal leaves this long after the attempt")
+    help_line: str = key(
+        text("a line", check_help_line, empty=True), "", doc="said after `Authentication failed.`: whom to ask"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one serve process bears, and how long it waits for a client."""
+
+    max_connections: int = key(whole(1, 1_000_000), 20_000, doc="connections at once")
+    login_s: float = key(seconds(1, 600), 60.0, doc="from the connection to the end of the login")
+    handshake_s: float = key(seconds(1, 120), 15.0, doc="for a TLS handshake or a PROXY header")
+    idle_s: float = key(seconds(1, 86_400), 1800.0, doc="silence after login; RFC 3501 asks for 1800 at least")
+    max_failures: int = key(whole(1, 100), 5, doc="refused logins on one connection before it is closed")
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept."""
+
+    audit_days: int = key(whole(1, 36_500), 180, doc="days that a row of the audit log is kept")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The log of `mailauth serve`; it never holds a password."""
+
+    level: str = key(one_of("debug", "info", "warning", "error"), "info", doc="the least that is written")
+    file: Path | None = key(path, None, doc="a file that lines are added to; without it: standard error")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole file. source: where it was read; listen: in the order of the file."""
+
+    source: Path
+    store: Store
+    key: Key
+    tls: Tls | None = None
+    listen: tuple[Listen, ...] = ()
+    mailbox: Mailbox = Mailbox()
+    submission: Submission = Submission()
+    relay: Relay | None = None
+    policy: Policy = Policy()
+    hashing: Hashing = Hashing()
+    throttle: Throttle = Throttle()
+    replies: Replies = Replies()
+    limits: Limits = Limits()
+    retention: Retention = Retention()
+    log: Log = Log()
+
+    def __post_init__(self) -> None:
+        for number, listener in enumerate(self.listen, start=1):
+            if listener.tls != "off" and self.tls is None:
+                raise Impossible(f"[listen] #{number} tls", f'is "{listener.tls}", which needs a section [tls]')
+            for other, earlier in enumerate(self.listen[: number - 1], start=1):
+                if _overlap(listener.address, earlier.address):
+                    raise Impossible(
+                        f"[listen] #{number} address", f"{listener.address} is taken by [listen] #{other} already"
+                    )
+
+
+def _overlap(one: Address, other: Address) -> bool:
+    """Whether both cannot be bound together: the same port on the same address, or on all addresses of its family."""
+    if one.port != other.port or one.port == 0:
+        return False
+    return one.host == other.host or (
+        (":" in one.host) == (":" in other.host) and (_is_every(one.host) or _is_every(other.host))
+    )
+
+
+def _is_every(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+SECTIONS: dict[str, type] = {
+    "store": Store,
+    "key": Key,
+    "tls": Tls,
+    "listen": Listen,
+    "mailbox": Mailbox,
+    "submission": Submission,
+    "relay": Relay,
+    "policy": Policy,
+    "hashing": Hashing,
+    "throttle": Throttle,
+    "replies": Replies,
+    "limits": Limits,
+    "retention": Retention,
+    "log": Log,
+}
+REQUIRED = ("store", "key")
+ABSENT = ("tls", "relay")  # sections that may be missing altogether; of the others, missing means all defaults
+REPEATED = "listen"
