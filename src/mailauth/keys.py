@@ -163,14 +163,16 @@ def _read_private(path: Path) -> bytes:
     """The contents of a regular file that is its owner's alone. Raises KeyFileError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO must not hold us up
-        with open(descriptor, "rb") as file:
+        try:
             standing = os.fstat(descriptor)
             if not stat.S_ISREG(standing.st_mode):
                 raise KeyFileError(f"key file {path}: it is not a regular file; {RESTORE}")
             if standing.st_mode & 0o077:
                 mode = stat.S_IMODE(standing.st_mode)
                 raise KeyFileError(f"key file {path}: others may use it (mode {mode:04o}); run: chmod 600 {path}")
-            return file.read(MAX_FILE_BYTES + 1)
+            return os.read(descriptor, MAX_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise KeyFileError(f"key file {path}: it is missing; {RESTORE}") from None
     except OSError as fault:

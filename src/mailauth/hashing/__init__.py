@@ -1,0 +1,1 @@
+"""How secrets are stored: one file per scheme, `records` chooses among them, `pool` bounds what they may cost."""
