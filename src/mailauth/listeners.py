@@ -1,0 +1,172 @@
+"""One door for each [[listen]] of the configuration: which dialogue, which limits, which mailbox behind it.
+
+Rule: wiring only, like compose, of which this is the half that knows services.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mailauth import plugins
+from mailauth.attempt import Service
+from mailauth.config import Settings
+from mailauth.config.settings import Listen
+from mailauth.dialogue import Dialogue
+from mailauth.interfaces import Authenticator, Directory
+from mailauth.sasl.mechanism import Factory
+from mailauth.serving.census import Census
+from mailauth.serving.clock import RefusalClock
+from mailauth.serving.lines import House, LineConnection, MailboxSession, TimeLimits
+from mailauth.serving.listen import Door, bind
+
+if TYPE_CHECKING:
+    from mailauth.smtp.relay import Relay
+
+MECHANISMS = ("plain", "login")  # those whose password can be checked against any stored hash
+POP3_IDLE_S = 600.0  # RFC 1939 section 3: not below 10 minutes
+SMTP_IDLE_S = 300.0  # RFC 5321 section 4.5.3.2.7: not below 5 minutes
+
+Protocols = Callable[[str | None], asyncio.Protocol]  # a connection's protocol, for the client that a proxy named
+
+
+class Doors:
+    """Makes doors that share one census, one refusal clock, one TLS context and the mailboxes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        authenticator: Authenticator,
+        directory: Directory,
+        census: Census,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        # Its [mailbox] kind is what the configuration names; another kind would not import it.
+        from mailauth.mailbox.maildir import MaildirMailboxes  # noqa: PLC0415
+
+        self._settings = settings
+        self._authenticator = authenticator
+        self._directory = directory
+        self._census = census
+        self._tls = tls
+        self._refusals = RefusalClock(settings.replies.refusal_delay_s)
+        self._help_line = settings.replies.help_line.encode()
+        self._mechanisms: Mapping[str, Factory] = {m.name: m for m in (plugins.load("sasl", n) for n in MECHANISMS)}
+        self._mailboxes = MaildirMailboxes(settings.mailbox.path, settings.mailbox.max_message_bytes)
+
+    def open(self) -> list[Door]:
+        """All doors, bound and not yet served. Raises CannotListen, and then none is left bound."""
+        doors: list[Door] = []
+        try:
+            doors.extend(self._door(listen) for listen in self._settings.listen)
+        except BaseException:
+            for door in doors:
+                door.sock.close()
+            raise
+        return doors
+
+    def _door(self, listen: Listen) -> Door:
+        making = {Service.IMAP: self._imap, Service.POP3: self._pop3, Service.SMTP: self._smtp}
+        protocol = making[listen.service](listen)
+        return Door(
+            name=f"{listen.service} {listen.address} tls={listen.tls}",
+            sock=bind(listen.address.host, listen.address.port, reuse_port=listen.reuse_port),
+            protocol=protocol,
+            tls=self._tls if listen.tls == "implicit" else None,
+            handshake_s=self._settings.limits.handshake_s,
+            proxies=listen.proxy_from,
+        )
+
+    def _imap(self, listen: Listen) -> Protocols:
+        from mailauth.imap import replies  # noqa: PLC0415
+        from mailauth.imap.offer import Offer  # noqa: PLC0415
+        from mailauth.imap.protocol import ImapDialogue  # noqa: PLC0415
+
+        offer = Offer(
+            self._mechanisms,
+            starttls=listen.tls == "starttls",
+            clear=listen.tls == "off",
+            mailbox_capabilities=self._mailboxes.imap_capabilities,
+            help_line=self._help_line,
+            max_failures=self._settings.limits.max_failures,
+        )
+        mailbox = partial(self._mailboxes.serve_imap, goodbye=replies.bye)
+        return self._lines(partial(ImapDialogue, offer), mailbox, self._settings.limits.idle_s)
+
+    def _pop3(self, listen: Listen) -> Protocols:
+        from mailauth.pop3 import replies  # noqa: PLC0415
+        from mailauth.pop3.protocol import Offer, Pop3Dialogue  # noqa: PLC0415
+
+        offer = Offer(
+            self._mechanisms,
+            starttls=listen.tls == "starttls",
+            clear=listen.tls == "off",
+            help_line=self._help_line,
+            max_failures=self._settings.limits.max_failures,
+        )
+        mailbox = partial(self._mailboxes.serve_pop3, goodbye=replies.bye)
+        return self._lines(partial(Pop3Dialogue, offer), mailbox, POP3_IDLE_S)
+
+    def _lines(self, dialogue: Callable[[], Dialogue], mailbox: MailboxSession, idle_s: float) -> Protocols:
+        limits = self._settings.limits
+        house = House(
+            dialogue=dialogue,
+            authenticator=self._authenticator,
+            census=self._census,
+            refusals=self._refusals,
+            limits=TimeLimits(limits.login_s, limits.handshake_s, idle_s),
+            tls=self._tls,
+            mailbox=mailbox,
+        )
+        return partial(LineConnection, house)
+
+    def _smtp(self, listen: Listen) -> Protocols:
+        from mailauth.smtp.house import House as SmtpHouse  # noqa: PLC0415
+        from mailauth.smtp.house import Limits  # noqa: PLC0415
+        from mailauth.smtp.server import SubmissionProtocol  # noqa: PLC0415
+        from mailauth.smtp.submission import Submission  # noqa: PLC0415
+
+        submission, limits = self._settings.submission, self._settings.limits
+        handler = Submission(
+            directory=self._directory,
+            deliver=self._mailboxes.deliver,
+            relay=self._relay(),
+            require_own_sender=submission.require_own_sender,
+        )
+        house = SmtpHouse(
+            hostname=submission.greeting_name,
+            authenticator=self._authenticator,
+            handler=handler,
+            census=self._census,
+            tls=listen.tls,
+            tls_context=self._tls,
+            hold=self._refusals.hold,
+            help_line=self._help_line,
+            limits=Limits(
+                login_s=limits.login_s,
+                idle_s=SMTP_IDLE_S,
+                handshake_s=limits.handshake_s,
+                max_failures=limits.max_failures,
+                max_message_bytes=submission.max_message_bytes,
+            ),
+            mechanisms=self._mechanisms,
+        )
+        return partial(SubmissionProtocol, house)
+
+    def _relay(self) -> Relay | None:
+        from mailauth.smtp.relay import Relay  # noqa: PLC0415
+
+        relay = self._settings.relay
+        if relay is None:
+            return None
+        return Relay(
+            host=relay.host,
+            port=relay.port,
+            tls=relay.tls,
+            hostname=self._settings.submission.greeting_name,
+            username=relay.username,
+            password="" if relay.password_file is None else relay.password_file.read(),
+        )
