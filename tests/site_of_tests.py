@@ -1,0 +1,210 @@
+"""A whole site for tests: served by `mailauth serve` in a process of its own, tried with the real clients of Python."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import imaplib
+import os
+import poplib
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mailauth import config
+from mailauth.accounts import apppasswords, mailboxes
+from mailauth.accounts.changes import AccountChange
+from mailauth.attempt import Service
+from mailauth.founding import certificates
+from mailauth.hashing.argon2id import Argon2id
+from mailauth.keys import KeyRing
+from mailauth.store.engine import Store, open_store
+from mailauth.store.upgrade import create
+
+ACTOR = "test"
+QUICK = Argon2id(1, 8, 1)  # weak on purpose: tests measure behaviour, not strength
+SERVING_S = 30.0
+
+DOORS = tuple((service, tls) for service in Service for tls in ("implicit", "starttls"))
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in socks:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in socks]
+
+
+@dataclass
+class Site:
+    """One site in one folder. sections: TOML to add or to override the defaults with."""
+
+    folder: Path
+    sections: str = "[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\n"
+    url: str = ""
+    tls_off: bool = False
+    ports: dict[tuple[Service, str], int] = field(init=False)
+    ring: KeyRing = field(init=False)
+    store: Store = field(init=False)
+
+    def __post_init__(self) -> None:
+        modes = (*DOORS, *((service, "off") for service in Service)) if self.tls_off else DOORS
+        self.ports = dict(zip(modes, free_ports(len(modes)), strict=True))
+        self.url = self.url or f"sqlite:///{self.folder}/mailauth.db"
+        self.ring = KeyRing.create(self.folder / "mailauth.key")
+        made = certificates.make()
+        (self.folder / "ca.pem").write_bytes(made.authority)
+        (self.folder / "server.pem").write_bytes(made.server)
+        (self.folder / "server.key").write_bytes(made.key)
+        self.store = open_store(self.url)
+        create(self.store, self.ring)
+        self.config.write_text(self._toml())
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "mailauth.toml"
+
+    def _toml(self) -> str:
+        listeners = "".join(
+            f'[[listen]]\nservice = "{service}"\naddress = "127.0.0.1:{port}"\ntls = "{tls}"\n'
+            for (service, tls), port in self.ports.items()
+        )
+        return (
+            f'[store]\nurl = "{self.url}"\n[key]\nfile = "mailauth.key"\n'
+            '[tls]\ncertificate = "server.pem"\nkey = "server.key"\n[submission]\nhostname = "localhost"\n'
+            f"{self.sections}{listeners}"
+        )
+
+    @property
+    def settings(self) -> config.Settings:
+        return config.load(self.config)
+
+    @property
+    def client_tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.folder / "ca.pem")
+
+    # ---- accounts
+
+    def add(self, login: str, password: str | None = None, **changes: object) -> str:
+        record = None if password is None else QUICK.hash(password.encode())
+        mailboxes.add_account(self.store, login, record, actor=ACTOR)
+        if changes:
+            self.change(login, **changes)
+        return login
+
+    def change(self, login: str, **changes: object) -> None:
+        change = AccountChange(**changes)  # type: ignore[arg-type]
+        mailboxes.set_account(self.store, login, change, actor=ACTOR)
+
+    def mint(self, login: str, **terms: object) -> apppasswords.Minted:
+        terms.setdefault("label", "test")
+        return apppasswords.mint(self.store, self.ring, QUICK, login, actor=ACTOR, **terms)  # type: ignore[arg-type]
+
+    # ---- serving
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[subprocess.Popen[str]]:
+        """`mailauth serve`, from all listeners ready to a clean end."""
+        log = (self.folder / "serve.log").open("a+")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mailauth", "serve", "--config", self.config], stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr is not None
+        for _ in self.ports:
+            line = process.stderr.readline()
+            log.write(line)
+            assert line.startswith("listening "), line + process.stderr.read()
+        drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=log)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(SERVING_S)
+            drain.wait(SERVING_S)
+            process.stderr.close()
+            log.close()
+            assert code == 0, self.log
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "serve.log").read_text()
+
+    def run(self, *arguments: str, password: str | None = None) -> subprocess.CompletedProcess[str]:
+        """One `mailauth` command on this site."""
+        return subprocess.run(
+            [sys.executable, "-m", "mailauth", *arguments],
+            env={**os.environ, "MAILAUTH_CONFIG": str(self.config)},
+            input=None if password is None else password + "\n",
+            stdin=subprocess.DEVNULL if password is None else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    # ---- clients
+
+    def imap(self, tls: str = "implicit") -> imaplib.IMAP4:
+        port = self.ports[Service.IMAP, tls]
+        if tls == "implicit":
+            return imaplib.IMAP4_SSL("localhost", port, ssl_context=self.client_tls, timeout=20)
+        client = imaplib.IMAP4("localhost", port, timeout=20)
+        if tls == "starttls":
+            client.starttls(self.client_tls)
+        return client
+
+    def pop3(self, tls: str = "implicit") -> poplib.POP3:
+        port = self.ports[Service.POP3, tls]
+        if tls == "implicit":
+            return poplib.POP3_SSL("localhost", port, context=self.client_tls, timeout=20)
+        client = poplib.POP3("localhost", port, timeout=20)
+        if tls == "starttls":
+            client.stls(self.client_tls)
+        return client
+
+    def smtp(self, tls: str = "implicit") -> smtplib.SMTP:
+        port = self.ports[Service.SMTP, tls]
+        if tls == "implicit":
+            return smtplib.SMTP_SSL("localhost", port, context=self.client_tls, timeout=20)
+        client = smtplib.SMTP("localhost", port, timeout=20)
+        if tls == "starttls":
+            client.starttls(context=self.client_tls)
+        client.ehlo()
+        return client
+
+
+def said(client: imaplib.IMAP4 | poplib.POP3 | smtplib.SMTP, login: str, password: str) -> bytes:
+    """What the server answers to one login, in SASL PLAIN (so that any octets can be sent)."""
+    initial = b"\0".join([b"", login.encode(), password.encode()])
+    if isinstance(client, imaplib.IMAP4):
+        try:
+            return b"OK " + client.authenticate("PLAIN", lambda _: initial)[1][0]
+        except imaplib.IMAP4.error as refused:
+            text = refused.args[0]
+            return b"NO " + (text if isinstance(text, bytes) else text.encode())
+    encoded = base64.b64encode(initial)
+    if isinstance(client, poplib.POP3):
+        try:
+            return client._shortcmd(f"AUTH PLAIN {encoded.decode()}")  # type: ignore[attr-defined,no-any-return]
+        except poplib.error_proto as refused:
+            return refused.args[0]  # type: ignore[no-any-return]
+    client.ehlo_or_helo_if_needed()
+    code, text = client.docmd("AUTH", f"PLAIN {encoded.decode()}")
+    return b"%d %b" % (code, text)
+
+
+ACCEPTED = {Service.IMAP: b"OK ", Service.POP3: b"+OK", Service.SMTP: b"235 2.7.0"}
+REFUSED = {
+    Service.IMAP: b"NO [AUTHENTICATIONFAILED] Authentication failed.",
+    Service.POP3: b"-ERR [AUTH] Authentication failed.",
+    Service.SMTP: b"535 5.7.8 Authentication failed.",
+}
+DEFERRED = {Service.IMAP: b"NO [UNAVAILABLE]", Service.POP3: b"-ERR [SYS/TEMP]", Service.SMTP: b"454 4.7.0"}
+WRONG_PASSWORD_WORDS = (b"AUTHENTICATIONFAILED", b"[AUTH]", b"535")
