@@ -1,0 +1,49 @@
+"""Aliases: further addresses an account sends as and receives at."""
+
+from __future__ import annotations
+
+from mailauth.accounts.finding import folded, locked_account_row
+from mailauth.accounts.refusals import NoSuch, Refused
+from mailauth.accounts.unit import Unit, changing
+from mailauth.store.engine import Clash, Store
+
+
+def add_alias(store: Store, login: str, alias: str, *, actor: str, now: float | None = None) -> str:
+    """Give an account another address, and say its one spelling. Its domain must be one of ours.
+
+    Raises NoSuch, Refused (not an address, somebody's already, a foreign domain), StoreUnavailable.
+    """
+    login, alias = folded(login), folded(alias)
+    try:
+        with changing(store, actor, now) as unit:
+            _add(unit, login, alias)
+    except Clash:
+        raise Refused(f"somebody else changed {alias} or {login} just now: look, and try again") from None
+    return alias
+
+
+def remove_alias(store: Store, alias: str, *, actor: str, now: float | None = None) -> str:
+    """Take an alias away, and say whose it was. Raises NoSuch, Refused, StoreUnavailable."""
+    alias = folded(alias)
+    with changing(store, actor, now) as unit:
+        row = unit.tx.row(unit.sql.ALIAS, address=alias)
+        if row is None or not unit.tx.write(unit.sql.REMOVE_ALIAS, address=alias):
+            raise NoSuch(f"there is no alias {alias}; `mailauth account show` lists those of an account")
+        login: str = row["login"]
+        unit.record("alias-removed", {"login": login, "id": row["account_id"]}, detail=alias)
+    return login
+
+
+def _add(unit: Unit, login: str, alias: str) -> None:
+    domain = alias.rpartition("@")[2]
+    # Whoever adds an address in this domain, account or alias, holds its row: so none can become both.
+    if unit.tx.row(unit.sql.LOCK_DOMAIN, name=domain) is None:
+        raise Refused(f"{domain} is not one of our domains: `mailauth domain add {domain}` makes it one")
+    account = locked_account_row(unit, login)
+    if unit.tx.row(unit.sql.LOCK_ACCOUNT, login=alias) is not None:
+        raise Refused(f"{alias} is an account of its own, and cannot be an alias")
+    taken = unit.tx.row(unit.sql.ALIAS, address=alias)
+    if taken is not None:
+        raise Refused(f"{alias} is an alias of {taken['login']} already")
+    unit.tx.write(unit.sql.ADD_ALIAS, address=alias, account_id=account["id"], created_at=unit.now)
+    unit.record("alias-added", account, detail=alias)

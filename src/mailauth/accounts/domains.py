@@ -1,0 +1,84 @@
+"""The domains whose mail is ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mailauth.accounts.changes import DomainChange, differences, policy_values, services_mask
+from mailauth.accounts.finding import domain_row, folded_domain, locked_domain_row
+from mailauth.accounts.refusals import Refused
+from mailauth.accounts.unit import Unit, changing, looking
+from mailauth.accounts.views import DomainView, domain_view
+from mailauth.store.engine import Clash, Store
+from mailauth.store.rows import ALL_SERVICES
+from mailauth.store.upgrade import NO_POLICY
+
+PAGE_ROWS = 500
+
+
+def add_domain(store: Store, name: str, *, actor: str, now: float | None = None) -> str:
+    """Add a domain with everything on, and say its one spelling. Raises Refused (it is there), StoreUnavailable."""
+    name = folded_domain(name)
+    try:
+        with changing(store, actor, now) as unit:
+            insert_domain(unit, name)
+    except Clash:
+        raise Refused(f"there is a domain {name} already; `mailauth domain set` changes it") from None
+    return name
+
+
+def set_domain(store: Store, name: str, change: DomainChange, *, actor: str, now: float | None = None) -> DomainView:
+    """Change a domain, and show it as it is then. Raises NoSuch, Refused, StoreUnavailable."""
+    name = folded_domain(name)
+    with changing(store, actor, now) as unit:
+        row = locked_domain_row(unit, name)
+        values = policy_values(row, change, unit.now)
+        values["services"] = services_mask(row["services"], change)
+        values["enabled"] = row["enabled"] if change.enabled is None else int(change.enabled)
+        if any(row[column] != value for column, value in values.items()):
+            unit.tx.write(unit.sql.SET_DOMAIN, row_id=row["id"], **values)
+            unit.record("domain-changed", detail=f"{name}: {differences(row, values)}")
+        return domain_view(row | values)
+
+
+def show_domain(store: Store, name: str) -> DomainView:
+    """Raises NoSuch, Refused, StoreUnavailable."""
+    name = folded_domain(name)
+    with looking(store) as unit:
+        return domain_view(domain_row(unit, name))
+
+
+def list_domains(store: Store) -> Iterator[DomainView]:
+    """All domains by name, read page by page. Raises StoreUnavailable."""
+    after = ""
+    while True:
+        with looking(store) as unit:
+            rows = unit.tx.rows(unit.sql.DOMAINS, after=after, page=PAGE_ROWS)
+        for row in rows:
+            yield domain_view(row)
+        if len(rows) < PAGE_ROWS:
+            return
+        after = rows[-1]["name"]
+
+
+def remove_domain(store: Store, name: str, *, with_accounts: bool = False, actor: str, now: float | None = None) -> int:
+    """Remove a domain, and say how many accounts went with it. The audit log stays.
+
+    Raises NoSuch, Refused (it has accounts, and with_accounts was not said), StoreUnavailable.
+    """
+    name = folded_domain(name)
+    with changing(store, actor, now) as unit:
+        row = locked_domain_row(unit, name)
+        count: int = row["accounts"]
+        if count and not with_accounts:
+            raise Refused(f"{name} has {count} accounts: remove them first, or say that they go too (--with-accounts)")
+        unit.tx.write(unit.sql.REMOVE_DOMAIN, row_id=row["id"])
+        unit.record("domain-removed", detail=f"{name}, with {count} accounts")
+    return count
+
+
+def insert_domain(unit: Unit, name: str) -> None:
+    """Add a domain within a larger change. name: folded. Raises Clash."""
+    values = NO_POLICY | {"name": name, "enabled": 1, "services": ALL_SERVICES, "created_at": unit.now}
+    unit.tx.write(unit.sql.ADD_DOMAIN, **values)
+    unit.record("domain-added", detail=name)

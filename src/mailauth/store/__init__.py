@@ -1,0 +1,1 @@
+"""Where accounts, app passwords, policy and the audit log are kept: SQLite or PostgreSQL."""

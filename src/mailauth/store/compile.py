@@ -1,0 +1,55 @@
+"""Writes `sql_sqlite.py` and `sql_postgresql.py`: `python -m mailauth.store.compile`.
+
+Rule: run by developers after a change of `schema` or `statements`; a test says when the files are not current.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ClauseElement, Dialect
+from sqlalchemy.dialects.postgresql import psycopg
+from sqlalchemy.dialects.sqlite import pysqlite
+
+from mailauth.store import login_statements, statements
+
+DIALECTS: dict[str, Dialect] = {
+    "sqlite": pysqlite.dialect(paramstyle="named"),
+    "postgresql": psycopg.dialect(),  # type: ignore[no-untyped-call]
+}
+PLACE = Path(__file__).parent
+HEAD = '''"""Written by mailauth.store.compile from statements.py and login_statements.py: change those, not this."""
+
+# ruff: noqa
+'''
+
+
+def module_text(dialect: Dialect) -> str:
+    """The whole text of one of the two modules."""
+
+    def text(statement: ClauseElement) -> str:
+        return " ".join(str(statement.compile(dialect=dialect)).split())
+
+    lines = [HEAD]
+    for name, value in (vars(login_statements) | vars(statements)).items():
+        if name.startswith("_") or not name.isupper():
+            continue
+        if isinstance(value, ClauseElement):
+            lines.append(f"{name} = {text(value)!r}")
+        elif isinstance(value, dict):
+            entries: Any = {key: text(statement) for key, statement in value.items()}
+            lines.append(f"{name} = {{")
+            lines.extend(f"    {key!r}: {entry!r}," for key, entry in entries.items())
+            lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write both modules beside this one."""
+    for name, dialect in DIALECTS.items():
+        PLACE.joinpath(f"sql_{name}.py").write_text(module_text(dialect), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The statements of logins and of submission, in SQLAlchemy Core; see `statements` for the rest, and for the rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select, and_, bindparam, exists, literal_column, or_, select, union_all, update
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from mailauth.store.schema import accounts, aliases, app_passwords, domains, site
+
+POLICY = ("policy", "enforce_from", "policy_reached", "two_factor", "two_factor_from", "two_factor_reached")
+
+# A lookup takes one (key id, selector) pair per server key. The text is fixed, so there is one for each of these
+# numbers of keys, and a key file with a number between repeats its last key.
+LOOKUP_SIZES = (1, 2, 4, 16, 64)
+_ONE: Any = literal_column("1")  # in the text itself, where SQLAlchemy would otherwise make a parameter
+
+
+class _Packed(FunctionElement[str]):
+    """Many columns as one text, a JSON array: what a login is judged by is much alike from account to account, and one
+    text is fetched, and looked up among those already understood, faster than 24 values."""
+
+    inherit_cache = True
+
+
+@compiles(_Packed, "sqlite")
+def _packed_sqlite(element: _Packed, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_array({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_Packed, "postgresql")
+def _packed_postgresql(element: _Packed, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_build_array({compiler.process(element.clauses, **kw)})::text"
+
+
+def _lookup(size: int) -> Select[Any]:
+    """Account, standing and demands, with the app passwords that have one of the selectors; see passdb for the order.
+
+    Outer joins, so that a missing site or domain row is a bad record and never looks like "no such login".
+    `unknown_key` says that the account has an app password under a key that is none of these.
+    """
+    keys: list[Any] = [bindparam(f"key{n}") for n in range(size)]
+    other = app_passwords.alias("other")
+    unknown_key = exists(_ONE).where(other.c.account_id == accounts.c.id, other.c.key_id.not_in(keys))
+    pairs = [
+        and_(app_passwords.c.key_id == key, app_passwords.c.selector == bindparam(f"selector{n}"))
+        for n, key in enumerate(keys)
+    ]
+    hit = app_passwords.c
+    terms = _Packed(hit.services, hit.networks, hit.expires_at, hit.suspended, hit.revoked_at)
+    standing = _Packed(
+        *(accounts.c.enabled, domains.c.enabled, accounts.c.client_logon, accounts.c.mode_on),
+        *(accounts.c.services, domains.c.services),
+        *[table.c[name] for table in (site, domains, accounts) for name in POLICY],
+    )
+    return (
+        select(accounts.c.id, accounts.c.web_record, unknown_key, standing, hit.id, hit.record, terms)
+        .select_from(accounts)
+        .outerjoin(domains, domains.c.id == accounts.c.domain_id)
+        .outerjoin(site, site.c.id == _ONE)
+        .outerjoin(app_passwords, and_(app_passwords.c.account_id == accounts.c.id, or_(*pairs)))
+        .where(accounts.c.login == bindparam("login"))
+    )
+
+
+LOOKUPS = {size: _lookup(size) for size in LOOKUP_SIZES}
+
+CANONICAL = (
+    select(accounts.c.login)
+    .join_from(aliases, accounts, accounts.c.id == aliases.c.account_id)
+    .where(aliases.c.address == bindparam("address"))
+)
+RECIPIENT = union_all(select(accounts.c.login).where(accounts.c.login == bindparam("address")), CANONICAL)
+MAY_SEND_AS = union_all(
+    select(accounts.c.id).where(accounts.c.id == bindparam("account_id"), accounts.c.login == bindparam("address")),
+    select(aliases.c.account_id).where(
+        aliases.c.account_id == bindparam("account_id"), aliases.c.address == bindparam("address")
+    ),
+)
+LOCAL_DOMAIN = select(domains.c.id).where(domains.c.name == bindparam("name"))
+REPLACE_WEB_RECORD = (
+    update(accounts)
+    .where(accounts.c.id == bindparam("row_id"), accounts.c.web_record == bindparam("old"))
+    .values(web_record=bindparam("new"))
+)

@@ -1,0 +1,180 @@
+"""PostgreSQL behind the store: the cold path's connections, and the few that logins read.
+
+Source: psycopg.org/psycopg3/docs, postgresql.org/docs/current/libpq-connect.html.
+Rule: logins read the primary, not a standby that may not have heard of a revocation yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import psycopg
+from psycopg import conninfo, waiting
+from psycopg.rows import dict_row
+from psycopg.types.numeric import Int8BinaryDumper
+
+from mailauth.interfaces import StoreUnavailable
+from mailauth.store import sql_postgresql
+from mailauth.store.engine import Clash, CommitUnknown
+
+STATEMENT_TIMEOUT_S = 30.0  # for the cold path; a login has its own deadline
+DEFAULTS = {
+    "application_name": "mailauth",
+    "client_encoding": "utf8",
+    "connect_timeout": "5",
+    "target_session_attrs": "primary",
+    "tcp_user_timeout": "10000",  # ms; a server that vanished is noticed
+}
+CHECK_INTERVAL_S = 1.0  # how often psycopg looks whether a silent socket has been closed under it
+UPGRADE_LOCK = 0x6D61696C61757468  # "mailauth": one upgrade at a time
+UNIQUE_VIOLATION, FOREIGN_KEY_VIOLATION = "23505", "23503"
+QUOTING = ("22", "23")  # classes whose texts quote data: data exceptions and integrity violations
+
+
+class PostgresqlDriver:
+    """One database on a server."""
+
+    dialect = "postgresql+psycopg"
+    sql: ModuleType = sql_postgresql
+    error: tuple[type[Exception], ...] = (psycopg.Error, UnicodeError, OverflowError)
+    keeps_connections = True
+    list_tables = "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema()"
+    begin_upgrade = f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"
+
+    def __init__(self, url: str, password: str | None = None) -> None:
+        try:
+            given = conninfo.conninfo_to_dict(url, **({} if password is None else {"password": password}))
+        except psycopg.Error:
+            raise ValueError("this is no PostgreSQL URL: postgresql://user@host:port/database") from None
+        self.parameters: dict[str, Any] = DEFAULTS | {key: value for key, value in given.items() if value is not None}
+        host = self.parameters.get("host") or self.parameters.get("hostaddr") or "local"
+        self.name = f"PostgreSQL {self.parameters.get('dbname') or 'default'} at {host}"
+
+    def create(self) -> None:
+        """See engine.Driver. Making the database is the server administrator's."""
+
+    def prepare(self) -> None:
+        """See engine.Driver."""
+
+    def connect_for_upgrade(self) -> psycopg.Connection[Any]:
+        """See engine.Driver. A statement may take its time."""
+        try:
+            return psycopg.connect(**self.limited(0))
+        except psycopg.Error as error:
+            raise self.fault(error) from None
+
+    def reader(self, deadline_s: float, connections: int) -> PostgresqlReader:
+        """See engine.Driver."""
+        return PostgresqlReader(self, deadline_s, connections)
+
+    def connect(self) -> psycopg.Connection[dict[str, Any]]:
+        """See engine.Driver."""
+        try:
+            return psycopg.connect(
+                **self.limited(STATEMENT_TIMEOUT_S), autocommit=True, prepare_threshold=None, row_factory=dict_row
+            )
+        except psycopg.Error as error:
+            raise self.fault(error) from None
+
+    def limited(self, statement_timeout_s: float) -> dict[str, Any]:
+        """The parameters of a connection on which no statement takes longer than this; 0: however long."""
+        options = f"{self.parameters.get('options', '')} -c statement_timeout={round(statement_timeout_s * 1000)}"
+        return self.parameters | {"options": options}
+
+    def begin(self, connection: psycopg.Connection[Any], *, writing: bool) -> None:
+        """See engine.Driver. READ COMMITTED for writing: rows are locked where two writers could meet."""
+        connection.execute("BEGIN" if writing else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def fault(self, error: Exception, *, committing: bool = False) -> Exception:
+        """See engine.Driver. Only texts that quote no data are passed on."""
+        state = getattr(error, "sqlstate", None) or ""
+        if state in {UNIQUE_VIOLATION, FOREIGN_KEY_VIOLATION}:
+            return Clash(f"{self.name}: {type(error).__name__}")
+        said = ""
+        if isinstance(error, psycopg.Error) and state and not state.startswith(QUOTING):
+            said = error.diag.message_primary or ""
+        elif isinstance(error, psycopg.OperationalError) and not state:  # libpq on the connection
+            said = str(error).partition("\n")[0]
+        text = f"{self.name}: {type(error).__name__}{f': {said}' if said else ''}"
+        if committing and (not state or state.startswith(("08", "57P"))):  # the connection or the server went away
+            return CommitUnknown(f"{text}; not known whether the change was made")
+        return StoreUnavailable(text)
+
+
+class _Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """Given up at once when the login that waits for it is; psycopg would first ask the server to cancel."""
+
+    async def wait(self, gen: Any, *_: Any, **__: Any) -> Any:
+        try:
+            return await waiting.wait_async(gen, self.pgconn.socket, interval=CHECK_INTERVAL_S)
+        except asyncio.CancelledError:
+            self.pgconn.finish()
+            raise
+
+
+class PostgresqlReader:
+    """A few connections, each with its statements prepared: made when first needed, made anew when broken."""
+
+    def __init__(self, driver: PostgresqlDriver, deadline_s: float, connections: int) -> None:
+        self._driver = driver
+        self._deadline_s = deadline_s
+        self._idle: asyncio.LifoQueue[_Connection | None] = asyncio.LifoQueue()
+        for _ in range(connections):
+            self._idle.put_nowait(None)
+
+    async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """See engine.Reader."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._rows(statement, values)
+        except TimeoutError:
+            raise StoreUnavailable(f"{self._driver.name}: no answer within {self._deadline_s} s") from None
+        except self._driver.error as error:
+            raise self._driver.fault(error) from None
+
+    async def close(self) -> None:
+        """Close the idle connections; one in use is closed when its login ends."""
+        while not self._idle.empty():
+            connection = self._idle.get_nowait()
+            if connection is not None:
+                connection.pgconn.finish()
+
+    async def _rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        connection = await self._idle.get()
+        good: _Connection | None = None
+        try:
+            rows = None if connection is None else await _kept_rows(connection, statement, values)
+            if connection is None or rows is None:
+                connection = await self._connect()
+                rows = await _rows(connection, statement, values)
+            good = connection
+            return rows
+        finally:
+            if good is None and connection is not None:
+                connection.pgconn.finish()  # after any error: a prepared statement may be what is wrong with it
+            self._idle.put_nowait(good)
+
+    async def _connect(self) -> _Connection:
+        connection = await _Connection.connect(**self._driver.limited(self._deadline_s), autocommit=True)
+        connection.adapters.register_dumper(int, Int8BinaryDumper)  # one type, so one prepared statement
+        return connection
+
+
+async def _kept_rows(
+    connection: _Connection, statement: str, values: Mapping[str, Any]
+) -> list[tuple[Any, ...]] | None:
+    """None: the connection went stale while idle, which says nothing about the server."""
+    try:
+        return await _rows(connection, statement, values)
+    except psycopg.Error:
+        if connection.broken:
+            return None
+        raise
+
+
+async def _rows(connection: _Connection, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    cursor = await connection.execute(statement, values, prepare=True)
+    return await cursor.fetchall()

@@ -1,0 +1,173 @@
+"""The tables, as SQLAlchemy metadata: what the migrations must come to and what the statements are written against.
+
+Rule: imported by `statements`, `compile`, the migrations and tests only; at run time nobody pays for SQLAlchemy.
+Times are epoch seconds, booleans are 0 or 1, services are the sum of IMAP 1, POP3 2, SMTP 4, in both databases.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives out ids of its own only in a column typed INTEGER, and AUTOINCREMENT never gives one twice: an id in
+# the audit log, in a session or in a proof must not come to mean another row.
+BIG = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _id() -> Column[Any]:
+    return Column("id", BIG, Identity(), primary_key=True)
+
+
+def _flag(name: str) -> Column[Any]:
+    return Column(name, Integer, nullable=False)
+
+
+def _time(name: str, *, nullable: bool = True) -> Column[Any]:
+    return Column(name, Double, nullable=nullable)
+
+
+def _policy() -> list[Column[Any]]:
+    """What an administrator decided at one level: interfaces.Demand, and the most app passwords (None: not said)."""
+    return [
+        Column("policy", Text, nullable=False),
+        _time("enforce_from"),
+        _flag("policy_reached"),
+        _flag("two_factor"),
+        _time("two_factor_from"),
+        _flag("two_factor_reached"),
+        Column("max_app_passwords", Integer),
+    ]
+
+
+def _account_id() -> Column[Any]:
+    return Column("account_id", BIG, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False)
+
+
+site = Table(
+    "site",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("store_id", Text, nullable=False),  # random; the server keys' check values are made over it
+    *_policy(),
+    _time("created_at", nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+server_keys = Table(
+    "server_keys",
+    metadata,
+    Column("id", BIG, primary_key=True, autoincrement=False),
+    Column("check_value", Text, nullable=False),
+)
+
+domains = Table(
+    "domains",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    _flag("enabled"),
+    Column("services", Integer, nullable=False),
+    *_policy(),
+    _time("created_at", nullable=False),
+    sqlite_autoincrement=True,
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _id(),
+    Column("domain_id", BIG, ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
+    Column("login", Text, nullable=False, unique=True),
+    _flag("enabled"),
+    _flag("client_logon"),
+    Column("services", Integer, nullable=False),
+    _flag("mode_on"),
+    Column("web_record", Text),
+    _time("web_changed_at"),
+    *_policy(),
+    _time("created_at", nullable=False),
+    Index(None, "domain_id", "login"),
+    sqlite_autoincrement=True,
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("address", Text, primary_key=True),
+    _account_id(),
+    _time("created_at", nullable=False),
+    Index(None, "account_id"),
+)
+
+# A deleted app password stays for a while as its own tombstone: revoked_at is set, and the record is gone.
+app_passwords = Table(
+    "app_passwords",
+    metadata,
+    _id(),
+    _account_id(),
+    Column("key_id", BIG, nullable=False),
+    Column("selector", Integer, nullable=False),
+    Column("record", Text),
+    Column("label", Text, nullable=False),
+    Column("services", Integer, nullable=False),
+    Column("networks", Text, nullable=False),  # CIDRs between spaces; "" is anywhere
+    _time("expires_at"),
+    _flag("suspended"),
+    _time("created_at", nullable=False),
+    Column("created_by", Text, nullable=False),
+    _time("last_used_at"),
+    Column("last_used_peer", Text),
+    Column("last_used_service", Text),
+    Column("last_used_client", Text),
+    _time("revoked_at"),
+    UniqueConstraint("account_id", "key_id", "selector"),
+    sqlite_autoincrement=True,
+)
+
+# No foreign keys: what happened stays on record when the account is gone.
+audit = Table(
+    "audit",
+    metadata,
+    _id(),
+    _time("at", nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("login", Text),
+    Column("account_id", BIG),
+    Column("service", Text, nullable=False),
+    Column("peer", Text, nullable=False),
+    Column("credential_id", BIG),
+    Column("label", Text),
+    Column("outcome", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("fold", Text, unique=True),  # names the row that later logins of the same minute are counted in
+    Index(None, "at"),
+    Index(None, "login", "at"),
+    sqlite_autoincrement=True,
+)

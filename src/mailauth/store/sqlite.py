@@ -1,0 +1,168 @@
+"""SQLite behind the store: the cold path's connections, and the one connection that logins read.
+
+Source: sqlite.org/wal.html, sqlite.org/lang_transaction.html.
+Rule: whatever may write begins with BEGIN IMMEDIATE, since a transaction that reads first and then writes fails with
+"database is locked" however long it would have waited. A store that is not there is never made by opening it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mailauth.interfaces import BadRecord, StoreUnavailable
+from mailauth.store import sql_sqlite
+from mailauth.store.engine import Clash, CommitUnknown
+
+BUSY_TIMEOUT_S = 10.0  # for the cold path: how long to wait for another writer
+CLASHES = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_FOREIGNKEY"}
+NO_TEXT = ("Could not decode to UTF-8", "JSON cannot hold BLOB")  # of sqlite3 and of SQLite, for a value of no use
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.05  # between two tries of a login's read while the database is locked
+
+
+class SqliteDriver:
+    """One database file."""
+
+    dialect = "sqlite"
+    sql: ModuleType = sql_sqlite
+    error: tuple[type[Exception], ...] = (sqlite3.Error, UnicodeError, OverflowError)
+    keeps_connections = False  # opening costs 0.2 ms, and always reads the file that is there now
+    list_tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+    begin_upgrade = "BEGIN IMMEDIATE"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.name = str(self.path)
+
+    def create(self) -> None:
+        """See engine.Driver. Its owner's alone; -wal and -shm get the mode of the file."""
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise StoreUnavailable(f"{self.name}: {error.strerror}") from None
+
+    def prepare(self) -> None:
+        """See engine.Driver. Write-ahead log: who writes does not lock out who reads."""
+        connection = self.connect()
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.Error as error:
+            raise self.fault(error) from None
+        finally:
+            connection.close()
+
+    def connect_for_upgrade(self) -> sqlite3.Connection:
+        """See engine.Driver. Foreign keys stay off: a table that is made anew must not take others' rows with it."""
+        return self.open(BUSY_TIMEOUT_S)
+
+    def reader(self, deadline_s: float, connections: int) -> SqliteReader:  # noqa: ARG002 - one is enough here
+        """See engine.Driver."""
+        return SqliteReader(self, deadline_s)
+
+    def connect(self) -> sqlite3.Connection:
+        """See engine.Driver. Any one thread at a time may use it."""
+        connection = self.open(BUSY_TIMEOUT_S)
+        connection.row_factory = _as_dict
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error as error:
+            connection.close()
+            raise self.fault(error) from None
+        return connection
+
+    def open(self, busy_timeout_s: float) -> sqlite3.Connection:
+        """A bare connection in autocommit to the file, which must be there. Raises StoreUnavailable."""
+        if not self.path.exists():
+            raise StoreUnavailable(f"{self.name}: there is no store; `mailauth init` makes one")
+        try:
+            return sqlite3.connect(
+                f"{self.path.as_uri()}?mode=rw",
+                uri=True,
+                timeout=busy_timeout_s,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        except sqlite3.Error as error:
+            raise self.fault(error) from None
+
+    def begin(self, connection: sqlite3.Connection, *, writing: bool) -> None:
+        """See engine.Driver."""
+        connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    def fault(self, error: Exception, *, committing: bool = False) -> Exception:
+        """See engine.Driver. SQLite's texts name tables and columns, never values."""
+        kind = getattr(error, "sqlite_errorname", "")
+        if kind in CLASHES:
+            return Clash(f"{self.name}: {error}")
+        if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return StoreUnavailable(f"{self.name}: locked by another process")
+        if not isinstance(error, sqlite3.Error):
+            return StoreUnavailable(f"{self.name}: {type(error).__name__}")
+        if str(error).startswith(NO_TEXT):
+            return BadRecord(f"{self.name}: a value in the store is not the text it should be")
+        if committing:
+            return CommitUnknown(f"{self.name}: {error}; not known whether the change was made")
+        return StoreUnavailable(f"{self.name}: {error}")
+
+
+class SqliteReader:
+    """The connection that logins read: used in the event loop's thread, since a read takes microseconds.
+
+    No login waits for a lock in that thread: a locked read (rare: in WAL mode writers do not lock readers out) is
+    tried again until the deadline, the loop running meanwhile.
+    """
+
+    def __init__(self, driver: SqliteDriver, deadline_s: float) -> None:
+        self._driver = driver
+        self._deadline_s = deadline_s
+        self._cursor: sqlite3.Cursor | None = None
+
+    async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """All rows of a SELECT. Raises StoreUnavailable; BadRecord for a text that is not UTF-8."""
+        give_up_at, pause_s = 0.0, FIRST_PAUSE_S
+        while True:
+            try:
+                cursor = self._cursor or self._connected()
+                return cursor.execute(statement, values).fetchall()
+            except self._driver.error as error:
+                if not _locked(error):
+                    raise self._lost(error) from None
+                give_up_at = give_up_at or time.monotonic() + self._deadline_s
+                if time.monotonic() >= give_up_at:
+                    raise self._driver.fault(error) from None
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def close(self) -> None:
+        """Close the connection; a later read opens it anew."""
+        if self._cursor is not None:
+            self._cursor.connection.close()
+            self._cursor = None
+
+    def _connected(self) -> sqlite3.Cursor:
+        self._cursor = self._driver.open(busy_timeout_s=0).cursor()
+        return self._cursor
+
+    def _lost(self, error: Exception) -> Exception:
+        """The fault to raise. The connection is given up: the next read opens the file that is there then."""
+        if self._cursor is not None:
+            self._cursor.connection.close()
+            self._cursor = None
+        return self._driver.fault(error)
+
+
+def _locked(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+    return dict(zip([column[0] for column in cursor.description], row, strict=True))

@@ -1,0 +1,175 @@
+"""What the thread behind the logins writes, and what it does when it cannot."""
+
+import logging
+import threading
+
+import pytest
+
+from mailauth.accounts import apppasswords, domains, mailboxes, site
+from mailauth.accounts.changes import AccountChange, DomainChange, PolicyChange
+from mailauth.accounts.history import audit, note
+from mailauth.attempt import Attempt, Credential, Service
+from mailauth.events import Events, LoginJudged
+from mailauth.interfaces import PolicyLevel, StoreUnavailable
+from mailauth.store import upkeep
+from mailauth.store.writebehind import WriteBehind
+from mailauth.verdict import Accept, Principal, Reason, Reject
+
+ALICE = "alice@example.test"
+ROOT = {"actor": "cli:root"}
+NOW = 1.8e9
+
+
+class Plain:
+    """A hash scheme that is quick."""
+
+    def hash(self, secret):
+        return "plain:" + secret.decode()
+
+
+@pytest.fixture
+def app_password(store, ring):
+    mailboxes.add_account(store, ALICE, None, **ROOT, now=NOW)
+    return apppasswords.mint(store, ring, Plain(), ALICE, label="phone", **ROOT, now=NOW)
+
+
+def accepted(app_password, client="Mail"):
+    attempt = Attempt(Credential(ALICE, app_password.password), Service.IMAP, "192.0.2.1", True, client)
+    return LoginJudged(attempt, Accept(Principal(1, ALICE, app_password.id)), ALICE, 1, 2.0)
+
+
+def unknown(login):
+    return LoginJudged(
+        Attempt(Credential(login), Service.POP3, "192.0.2.9", True), Reject(Reason.UNKNOWN_LOGIN), login, None, 1.0
+    )
+
+
+def logins(store):
+    return [row for row in audit(store) if row.kind == "login"]
+
+
+def test_logins_are_written_by_the_end(store, app_password):
+    events = Events()
+    behind = WriteBehind(store, clock=lambda: NOW)
+    events.subscribe(behind)
+    for _ in range(3):
+        events.emit(accepted(app_password))
+    assert behind.close()
+    (row,) = logins(store)
+    assert (row.login, row.count, row.outcome, row.label, row.at) == (ALICE, 3, "accept", "phone", NOW)
+    (shown,) = apppasswords.listed(store, ALICE)
+    used = (shown.last_used_at, shown.last_used_peer, shown.last_used_service, shown.last_used_client)
+    assert used == (NOW, "192.0.2.1", "imap", "Mail")
+
+
+def test_logins_are_written_soon_without_an_end(store, app_password, monkeypatch):
+    monkeypatch.setattr("mailauth.store.writebehind.INTERVAL_S", 0.01)
+    written = threading.Event()
+    real = WriteBehind._write_batch
+    monkeypatch.setattr(WriteBehind, "_write_batch", lambda self, batch: (real(self, batch), written.set()))
+    behind = WriteBehind(store, clock=lambda: NOW)
+    behind(accepted(app_password))
+    assert written.wait(10)
+    assert len(logins(store)) == 1
+    behind.close()
+
+
+def test_an_older_use_never_takes_the_place_of_a_newer(store, app_password):
+    for at in (NOW + 100, NOW):
+        behind = WriteBehind(store, clock=lambda at=at: at)
+        behind(accepted(app_password))
+        behind.close()
+    (shown,) = apppasswords.listed(store, ALICE)
+    assert shown.last_used_at == NOW + 100
+
+
+def test_of_unknown_names_only_domains_of_ours_are_written(store, app_password, monkeypatch):
+    ready = threading.Event()
+    monkeypatch.setattr(WriteBehind, "_each_hour", lambda self: ready.set())  # comes after the domains were read
+    behind = WriteBehind(store, clock=lambda: NOW)
+    assert ready.wait(10)
+    for login in ("mallory@example.test", "hunter2@elsewhere.test"):
+        behind(unknown(login))
+    behind.close()
+    assert {(row.login, row.detail) for row in logins(store)} == {
+        ("@example.test", "unknown-login"),
+        (None, "unknown-login"),
+    }
+
+
+def test_an_outage_keeps_the_batch_is_logged_once_and_ends(database, app_password, monkeypatch, caplog):
+    monkeypatch.setattr("mailauth.store.writebehind.INTERVAL_S", 0.01)
+    monkeypatch.setattr("mailauth.store.writebehind.INTERVAL_WHILE_DOWN_S", 0.01)
+    caplog.set_level(logging.WARNING)
+    failures, down, real = [], threading.Event(), WriteBehind._write_batch
+    failed_often = threading.Event()
+    down.set()
+
+    def write(self, batch):
+        if down.is_set():
+            failures.append(batch)
+            if len(failures) >= 5:
+                failed_often.set()
+            raise StoreUnavailable("the disk is full")
+        real(self, batch)
+
+    monkeypatch.setattr(WriteBehind, "_write_batch", write)
+    behind = WriteBehind(database.store, clock=lambda: NOW)
+    behind(accepted(app_password))
+    assert failed_often.wait(10)
+    behind(accepted(app_password))
+    down.clear()
+    assert behind.close()
+    (row,) = logins(database.store)
+    assert row.count == 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "last uses and audit rows are kept in memory until the store takes them: the disk is full",
+        "last uses and audit rows are written again",
+    ]
+
+
+def test_a_store_that_may_only_be_read_costs_no_login(database, app_password, read_only, caplog):
+    with read_only(database):
+        behind = WriteBehind(database.store, clock=lambda: NOW)
+        behind(accepted(app_password))
+        assert not behind.close()
+    assert "kept in memory" in caplog.text
+    assert logins(database.store) == []
+
+
+def test_an_app_password_that_is_gone_meanwhile_is_no_fault(store, app_password):
+    behind = WriteBehind(store, clock=lambda: NOW)
+    behind(accepted(app_password))
+    mailboxes.remove_account(store, ALICE, **ROOT)
+    assert behind.close()
+    assert [row.login for row in logins(store)] == [ALICE]
+
+
+def test_start_dates_that_have_come_are_written_down_at_the_start(store, app_password):
+    site.set_site(store, PolicyChange(policy=PolicyLevel.ENFORCED, enforce_from=NOW + 5), **ROOT, now=NOW)
+    domains.set_domain(store, "example.test", DomainChange(two_factor=True, enforce_from=NOW + 5), **ROOT, now=NOW)
+    late = AccountChange(policy=PolicyLevel.ENFORCED, two_factor=True, enforce_from=NOW + 50)
+    mailboxes.set_account(store, ALICE, late, **ROOT, now=NOW)
+    WriteBehind(store, clock=lambda: NOW + 4).close()
+    assert mailboxes.show_account(store, ALICE, now=NOW).why == "stored"
+    WriteBehind(store, clock=lambda: NOW + 5).close()
+    shown = mailboxes.show_account(store, ALICE, now=NOW - 1000)  # the clock was set back
+    assert (shown.effective_mode, shown.why, shown.effective_policy) == ("on", "enforced by site", "enforced")
+    with store.reading() as tx:
+        row = tx.row(store.sql.ACCOUNT, login=ALICE)
+    assert [row[f"{level}policy_reached"] for level in ("site_", "domain_", "")] == [1, 0, 0]
+    assert [row[f"{level}two_factor_reached"] for level in ("site_", "domain_", "")] == [0, 1, 0]
+
+
+def test_old_rows_are_deleted(database, ring, app_password):
+    store, day = database.store, 86400.0
+    for age in (181, 179):
+        note(store, "verify", actor=f"{age} days ago", now=NOW - age * day)
+    old = apppasswords.mint(store, ring, Plain(), ALICE, label="old", **ROOT, now=NOW)
+    young = apppasswords.mint(store, ring, Plain(), ALICE, label="young", **ROOT, now=NOW)
+    apppasswords.revoke(store, ALICE, ids=[old.id], **ROOT, now=NOW)
+    apppasswords.revoke(store, ALICE, ids=[young.id], **ROOT, now=NOW)
+    database.run(f"UPDATE app_passwords SET revoked_at = {NOW - 91 * day} WHERE id = {old.id}")
+    upkeep.prune(store, NOW, 180)
+    assert [row.actor for row in audit(store) if row.kind == "verify"] == ["179 days ago"]
+    assert database.run("SELECT id FROM app_passwords ORDER BY id") == [(app_password.id,), (young.id,)]
