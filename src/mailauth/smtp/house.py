@@ -1,0 +1,61 @@
+"""What all connections of one submission listener share.
+
+Rule: values and functions handed in. Nothing here is specific to one connection.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mailauth.attempt import Attempt
+from mailauth.interfaces import Authenticator
+from mailauth.sasl.mechanism import Factory
+from mailauth.serving.census import Census, Connection
+from mailauth.smtp.exchange import MECHANISMS
+from mailauth.verdict import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Times: from connect to login, between two octets after it, for a handshake, for one AUTH response.
+
+    max_junk: errors before login, and non-commands after it, until the connection is closed.
+    """
+
+    login_s: float = 60.0
+    idle_s: float = 300.0  # RFC 5321 section 4.5.3.2.7: not below 5 minutes
+    handshake_s: float = 15.0
+    response_s: float = 30.0
+    max_failures: int = 5
+    max_junk: int = 10
+    max_message_bytes: int = 2**25
+
+
+async def leave_at_once(arrived: float) -> bool:  # noqa: ARG001
+    """The refusal clock of a listener that has none."""
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What all connections of one listener share.
+
+    handler: aiosmtpd's hooks for MAIL, RCPT, DATA, RSET and NOOP; they find the Principal in `session.auth_data`.
+    tls: "off" takes passwords in clear. hold: called with the loop time of an attempt that is refused, it waits for
+    the tick, or says False if that has passed. entered: told of each login at once, before its reply.
+    """
+
+    hostname: str
+    authenticator: Authenticator
+    handler: object
+    census: Census
+    tls: Literal["implicit", "starttls", "off"]
+    tls_context: ssl.SSLContext | None = None
+    hold: Callable[[float], Awaitable[bool]] = leave_at_once
+    entered: Callable[[Connection, Attempt, Principal], None] | None = None
+    help_line: bytes = b""
+    limits: Limits = field(default_factory=Limits)
+    mechanisms: Mapping[str, Factory] = field(default_factory=lambda: MECHANISMS)
