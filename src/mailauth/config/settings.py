@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from mailauth import apppassword
@@ -39,6 +39,7 @@ from mailauth.config.values import (
 from mailauth.interfaces import PolicyLevel
 
 MEBIBYTE = 1024 * 1024
+Security = Literal["implicit", "starttls", "off"]
 MESSAGE_BYTES = whole(64 * 1024, 1024 * MEBIBYTE)  # RFC 5321 section 4.5.3.1.7: at least 64K
 
 
@@ -91,7 +92,7 @@ class Listen:
 
     service: Service = key(member(Service), doc="imap, pop3 or smtp (submission)")
     address: Address = key(address, doc='"HOST:PORT"; "0.0.0.0:993" is every IPv4 address, "[::]:993" every IPv6 one')
-    tls: str = key(
+    tls: Security = key(
         one_of("implicit", "starttls", "off"),
         doc="implicit: from the first byte; starttls: the client asks for it; off: passwords go in clear",
     )
@@ -132,7 +133,7 @@ class Relay:
 
     host: str = key(text("a host", check_host), doc="name or IP address of the mail server that takes it")
     port: int = key(whole(1, 65535), 587, doc="its port")
-    tls: str = key(one_of("starttls", "implicit", "off"), "starttls", doc="how the connection to it is secured")
+    tls: Security = key(one_of("starttls", "implicit", "off"), "starttls", doc="how the connection to it is secured")
     username: str = key(text("text", empty=True), "", doc="log in there with this name; empty: without a login")
     password_file: Secret | None = key(secret, None, doc="the password there: a file that holds it, or env:NAME")
 
@@ -171,7 +172,7 @@ class Policy:
 class Hashing:
     """Argon2id for new hashes (RFC 9106), and the threads that compute all of them."""
 
-    time_cost: int = key(whole(1, 20), 2, doc="passes over the memory")
+    time_cost: int = key(whole(1, 16), 2, doc="passes over the memory")
     memory_kib: int = key(whole(7168, 1024 * 1024), 19456, doc="memory of one hash")
     parallelism: int = key(whole(1, 16), 1, doc="lanes of one hash; 1 is right for a server")
     threads: int = key(whole(0, 256), 0, doc="hashes at the same time; 0: as many as this machine has cores")

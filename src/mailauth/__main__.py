@@ -1,0 +1,5 @@
+"""`python -m mailauth`."""
+
+from mailauth.cli.main import run
+
+run()

@@ -1,0 +1,172 @@
+"""`mailauth account`: who has mail here, and who gets in with what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mailauth.accounts import aliases
+from mailauth.accounts import mailboxes as use
+from mailauth.accounts.changes import AccountChange
+from mailauth.cli import options, passwords, showing
+from mailauth.cli.opening import Site, actor, hasher, site
+
+
+@click.group("account", short_help="Add, change, show, list or remove accounts.")
+def command() -> None:
+    """Accounts: one mailbox each, whose login is the whole mail address."""
+
+
+@command.command("add")
+@click.argument("address")
+@options.password_stdin
+@click.option("--no-password", is_flag=True, help="Without a web password; `account passwd` sets one later.")
+@options.config
+@options.as_json
+def add(address: str, password_stdin: bool, no_password: bool, config_file: str | None, as_json: bool) -> None:
+    """Add an account, and its domain if that is new. The web password is asked for, unless told otherwise.
+
+    A new account has client logon and all services on, and its mode off: mail programs get in with the web password
+    and with app passwords. `account set ADDRESS --mode on` makes that app passwords only.
+
+    \b
+    Examples:
+      mailauth account add alice@example.com
+      mailauth account add alice@example.com --password-stdin < password.txt
+    """
+    if password_stdin and no_password:
+        raise click.UsageError("--password-stdin and --no-password exclude each other")
+    with site(config_file) as here:
+        record = None if no_password else _new_record(here, from_stdin=password_stdin)
+        added = use.add_account(here.store, address, record, actor=actor())
+    domain = added.login.rpartition("@")[2]
+    if as_json:
+        showing.print_json({"login": added.login, "domain": domain, "domain_added": added.domain_added})
+        return
+    if added.domain_added:
+        click.echo(f"added domain {domain}, which is new")
+    click.echo(f"added account {added.login}")
+
+
+@command.command("set")
+@click.argument("address")
+@options.switch("--mode", "on: mail programs get in with app passwords only. off: with the web password too.")
+@options.switch("--client-logon", "Whether mail programs get in at all.")
+@options.policy
+@options.service_switches
+@options.config
+@options.as_json
+def set_(address: str, config_file: str | None, as_json: bool, **written: Any) -> None:
+    """Change an account, and show it as it is then.
+
+    \b
+    Examples:
+      mailauth account set alice@example.com --mode on
+      mailauth account set alice@example.com --pop3 off --max-app-passwords 5
+    """
+    with site(config_file) as here:
+        change = AccountChange(**options.changes(here.timezone, **written))
+        showing.print_view(use.set_account(here.store, address, change, actor=actor()), as_json)
+
+
+@command.command("show")
+@click.argument("address")
+@options.config
+@options.as_json
+def show(address: str, config_file: str | None, as_json: bool) -> None:
+    """Show one account: what is stored, and what counts once site and domain have had their say.
+
+    \b
+    Example:
+      mailauth account show alice@example.com
+    """
+    with site(config_file) as here:
+        showing.print_view(use.show_account(here.store, address), as_json)
+
+
+@command.command("list")
+@click.option("--domain", metavar="NAME", help="Only those of this domain.")
+@options.config
+@options.as_json
+def list_(domain: str | None, config_file: str | None, as_json: bool) -> None:
+    """List accounts.
+
+    \b
+    Example:
+      mailauth account list --domain example.com
+    """
+    columns = ("login", "enabled", "client_logon", "services", "mode", "effective_mode", "app_passwords")
+    with site(config_file) as here:
+        found = use.list_accounts(here.store, domain)
+        showing.print_views(found, columns, as_json, "no accounts: `mailauth account add` adds one")
+
+
+@command.command("passwd")
+@click.argument("address")
+@options.password_stdin
+@click.option("--keep-app-passwords", is_flag=True, help="Leave the app passwords as they are.")
+@options.config
+def passwd(address: str, password_stdin: bool, keep_app_passwords: bool, config_file: str | None) -> None:
+    """Set another web password. All app passwords of the account are revoked, unless told otherwise.
+
+    \b
+    Example:
+      mailauth account passwd alice@example.com
+    """
+    with site(config_file) as here:
+        use.show_account(here.store, address)  # nobody should have to think of a password for nothing
+        record = _new_record(here, from_stdin=password_stdin or not passwords.at_terminal())
+        count = use.set_web_password(here.store, address, record, keep_app_passwords, actor=actor())
+    kept = "app passwords stay as they are" if keep_app_passwords else f"app passwords revoked: {count}"
+    click.echo(f"web password changed; {kept}")
+
+
+@command.command("remove")
+@click.argument("address")
+@options.config
+def remove(address: str, config_file: str | None) -> None:
+    """Remove an account with its app passwords and aliases. Its mail, and what the audit log says of it, stay.
+
+    \b
+    Example:
+      mailauth account remove alice@example.com
+    """
+    with site(config_file) as here:
+        use.remove_account(here.store, address, actor=actor())
+    click.echo(f"removed account {address}")
+
+
+@command.command("alias-add")
+@click.argument("address")
+@click.argument("alias")
+@options.config
+def alias_add(address: str, alias: str, config_file: str | None) -> None:
+    """Give an account another address: it receives mail at it and may send as it.
+
+    \b
+    Example:
+      mailauth account alias-add alice@example.com postmaster@example.com
+    """
+    with site(config_file) as here:
+        added = aliases.add_alias(here.store, address, alias, actor=actor())
+    click.echo(f"added alias {added}")
+
+
+@command.command("alias-remove")
+@click.argument("alias")
+@options.config
+def alias_remove(alias: str, config_file: str | None) -> None:
+    """Take an alias away from whoever has it.
+
+    \b
+    Example:
+      mailauth account alias-remove postmaster@example.com
+    """
+    with site(config_file) as here:
+        login = aliases.remove_alias(here.store, alias, actor=actor())
+    click.echo(f"removed alias {alias} of {login}")
+
+
+def _new_record(here: Site, *, from_stdin: bool) -> str:
+    return hasher(here.settings).hash(passwords.new(from_stdin=from_stdin))

@@ -1,0 +1,142 @@
+"""`mailauth app-password`: the passwords that mail programs get in with."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import click
+
+from mailauth.accounts import apppasswords as use
+from mailauth.accounts.mailboxes import show_account
+from mailauth.accounts.views import moment
+from mailauth.apppassword import grouped
+from mailauth.attempt import Service
+from mailauth.cli import options, showing
+from mailauth.cli.opening import actor, hasher, ring_of, site
+
+OPEN_CONNECTIONS = "connections that are open already are not cut: they stay until the client leaves"
+COLUMNS = ("id", "label", "services", "networks", "created_at", "expires_at", "last_used_at")
+LAST_USE = ("last_used_peer", "last_used_service", "last_used_client")
+
+
+@click.group("app-password", short_help="Add, list, revoke or rename app passwords.")
+def command() -> None:
+    """App passwords: made here, shown once, one for each device, revocable alone. They never open the web portal."""
+
+
+@command.command("add")
+@click.argument("address")
+@click.option("--label", required=True, help='What it is for, such as "Phone".')
+@click.option(
+    "--services", callback=options.services, metavar="LIST", help="For these only, such as imap,smtp; default: all."
+)
+@options.moment("--expires", "When it ends; a bare date: at its end. Default: never.")
+@click.option("--from", "networks", multiple=True, metavar="CIDR", help="Only from this network; may be repeated.")
+@options.config
+@options.as_json
+def add(
+    *,
+    address: str,
+    label: str,
+    services: frozenset[Service] | None,
+    expires: date | None,
+    networks: tuple[str, ...],
+    config_file: str | None,
+    as_json: bool,
+) -> None:
+    """Make an app password and print it: this once. It stands alone on the last line, without spaces.
+
+    \b
+    Examples:
+      mailauth app-password add alice@example.com --label Phone
+      mailauth app-password add alice@example.com --label Scanner --services smtp --from 192.0.2.0/24
+    """
+    with site(config_file) as here:
+        minted = use.mint(
+            here.store,
+            ring_of(here),
+            hasher(here.settings),
+            address,
+            label=label,
+            services=services or tuple(Service),
+            networks=networks,
+            expires_at=None if expires is None else options.ends(expires, here.timezone),
+            alphabet=here.settings.policy.app_password_alphabet,
+            actor=actor(),
+        )
+        made = next(view for view in use.listed(here.store, minted.login) if view.id == minted.id)
+        mode = show_account(here.store, minted.login).effective_mode
+    if as_json:
+        showing.print_json({"login": minted.login, **showing.plain(made), "password": minted.password})
+    else:
+        until = "without an end" if made.expires_at is None else f"until {moment(made.expires_at)}"
+        click.echo(f"app password {made.id} of {minted.login}: {showing.printed(made.label)}")
+        click.echo(f"for {', '.join(made.services)}; from {', '.join(made.networks) or 'anywhere'}; {until}")
+        click.echo(f"It is shown this once. With or without spaces: {grouped(minted.password)}")
+        click.echo(minted.password)
+    if mode == "off":
+        advice = f"`mailauth account set {minted.login} --mode on` ends that"
+        click.echo(f"note: mail programs get in with the web password too; {advice}", err=True)
+
+
+@command.command("list")
+@click.argument("address")
+@options.config
+@options.as_json
+def list_(address: str, config_file: str | None, as_json: bool) -> None:
+    """List the app passwords of an account, with the last use of each. The passwords themselves nobody can show.
+
+    \b
+    Example:
+      mailauth app-password list alice@example.com
+    """
+    with site(config_file) as here:
+        found = use.listed(here.store, address)
+    showing.print_views(found, COLUMNS + LAST_USE, as_json, f"{address} has no app passwords")
+
+
+@command.command("revoke")
+@click.argument("address")
+@click.option("--id", "ids", type=int, multiple=True, metavar="N", help="This one; may be repeated.")
+@click.option("--label", help="Every one with exactly this label.")
+@click.option("--all", "every", is_flag=True, help="Every one there is.")
+@options.config
+@options.as_json
+def revoke(
+    *, address: str, ids: tuple[int, ...], label: str | None, every: bool, config_file: str | None, as_json: bool
+) -> None:
+    """Revoke app passwords. Once this returns, no new login with one of them succeeds, in any process.
+
+    \b
+    Examples:
+      mailauth app-password revoke alice@example.com --label Phone
+      mailauth app-password revoke alice@example.com --id 3 --id 4
+    """
+    if bool(ids) + (label is not None) + every != 1:
+        raise click.UsageError("say which: --id, --label or --all, one of the three")
+    with site(config_file) as here:
+        revoked = use.revoke(here.store, address, ids=ids or None, label=label, every=every, actor=actor())
+    if as_json:
+        told = [{"id": one.id, "label": one.label} for one in revoked]
+        showing.print_json({"revoked": told, "sessions_ended": 0, "not_ended": OPEN_CONNECTIONS if told else None})
+        return
+    for one in revoked:
+        click.echo(f"revoked app password {one.id}: {showing.printed(one.label)}")
+    click.echo(f"no new login with it succeeds; {OPEN_CONNECTIONS}" if revoked else "there was none to revoke")
+
+
+@command.command("rename")
+@click.argument("address")
+@click.option("--id", "row_id", type=int, required=True, metavar="N", help="Which one; `list` shows the numbers.")
+@click.option("--label", required=True, help="What it is to be called.")
+@options.config
+def rename(address: str, row_id: int, label: str, config_file: str | None) -> None:
+    """Give an app password another label. Nothing else of it can be changed.
+
+    \b
+    Example:
+      mailauth app-password rename alice@example.com --id 3 --label "Old phone"
+    """
+    with site(config_file) as here:
+        view = use.rename(here.store, address, row_id, label, actor=actor())
+    click.echo(f"app password {view.id} is called {showing.printed(view.label)} now")

@@ -1,0 +1,28 @@
+"""The event loop that `serve` and `demo` run in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from mailauth import compose
+from mailauth.cli.opening import check_log, store_of
+from mailauth.config import Settings
+
+
+def run(settings: Settings, ready: Callable[[list[str]], None]) -> None:
+    """Serve until a signal ends it. ready: is told once everything listens.
+
+    Raises ConfigError, and whatever compose.serve raises.
+    """
+    check_log(settings)
+    store_of(settings).close()
+    _runner()(compose.serve(settings, ready))
+
+
+def _runner() -> Callable[[Coroutine[None, None, None]], None]:
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:  # a platform without it: slower, but right
+        return asyncio.run
+    return uvloop.run

@@ -1,0 +1,1 @@
+"""The demo site: everything on this machine, with an account to try."""

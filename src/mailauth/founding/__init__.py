@@ -1,0 +1,1 @@
+"""A new site: its configuration, its server key, its certificate, its empty store."""
