@@ -3,12 +3,13 @@
 import os
 import resource
 import sqlite3
+import sys
 import threading
 from contextlib import closing, suppress
 
-import postgres
 import pytest
 
+import postgres
 from mailauth.interfaces import BadRecord, StoreUnavailable
 from mailauth.store.engine import Clash, CommitUnknown, open_store
 
@@ -235,3 +236,23 @@ def test_a_store_that_may_only_be_read_can_be_read(database, read_only):
         with pytest.raises(StoreUnavailable, match=r"(?i)read-?only"):
             add_key(store, 70)
     assert os.geteuid() == os.getuid()
+
+
+def test_postgresql_without_psycopg_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mailauth.store.postgresql", None)
+    with pytest.raises(ValueError, match="pip install"):
+        open_store("postgresql://db.example/mail")
+
+
+def test_a_folder_in_the_stores_place_is_a_fault(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path}")
+    for step in (store.driver.prepare, store.driver.connect_for_upgrade):
+        with pytest.raises(StoreUnavailable):
+            step()
+
+
+def test_an_unreachable_server_cannot_be_upgraded_either():
+    driver = open_store("postgresql://127.0.0.1:1/mail").driver
+    for step in (driver.connect, driver.connect_for_upgrade):
+        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1"):
+            step()

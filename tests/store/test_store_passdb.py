@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager, closing, suppress
 import pytest
 import uvloop
 
-from mailauth import apppassword
 from mailauth.accounts import aliases, apppasswords, domains, mailboxes, site
 from mailauth.accounts.changes import AccountChange, DomainChange, PolicyChange
 from mailauth.attempt import Service
 from mailauth.interfaces import BadRecord, Demand, PolicyLevel, StoreUnavailable, UnknownKey
 from mailauth.keys import Key, KeyRing
+from mailauth.store import rows
 from mailauth.store.engine import open_store
 from mailauth.store.passdb import open_passdb
 from mailauth.store.upgrade import create
@@ -82,13 +82,13 @@ async def test_the_app_password_with_the_selector_is_found_and_no_other(store, r
     assert (hit.suspended, hit.revoked) == (False, False)
 
 
-async def test_a_tombstone_is_found_without_a_record(store, ring, alice):
+async def test_a_tombstone_is_found_with_its_record(store, ring, alice):
     new, selectors = minted(store, ring)
     apppasswords.revoke(store, alice, ids=[new.id], **ROOT)
     async with opened(store, ring) as passdb:
         (hit,) = (await passdb.lookup(alice, selectors)).hits
     assert hit.revoked
-    assert hit.record == ""
+    assert hit.record == f"plain:{new.password}"
 
 
 @pytest.mark.parametrize("key_count", [1, 2, 3, 5, 17, 64])
@@ -156,7 +156,7 @@ async def test_demands_and_switches_of_all_levels(store, ring, alice):
         "UPDATE app_passwords SET services = -1",
         "UPDATE app_passwords SET services = 8",
         "UPDATE app_passwords SET suspended = 2",
-        "UPDATE app_passwords SET record = NULL",
+        "UPDATE app_passwords SET record = ''",
         "UPDATE app_passwords SET record = ''",
         "UPDATE app_passwords SET expires_at = 9e999",
         "DELETE FROM site",
@@ -192,6 +192,15 @@ async def test_values_of_another_type_are_a_bad_record(sqlite_database, ring, da
     async with opened(store, ring) as passdb:
         with pytest.raises(BadRecord):
             await passdb.lookup(ALICE, selectors)
+
+
+async def test_what_is_remembered_of_rows_is_bounded(database, ring, alice, monkeypatch):
+    monkeypatch.setattr(rows, "MAX_REMEMBERED", 4)
+    async with opened(database.store, ring) as passdb:
+        for start in range(20):
+            database.run(f"UPDATE accounts SET enforce_from = {start}")
+            assert (await passdb.lookup(alice, ())).demands[2].enforce_from == start
+    assert len(rows._standings) <= 4
 
 
 @pytest.mark.parametrize("login", ["' OR 1=1 --", "%(login)s", "a\u202eb@x", "%s", ":login", "?", "甲@例子.test"])
@@ -341,12 +350,14 @@ async def test_no_server_is_a_fault(ring):
 async def test_a_slow_answer_is_a_fault_at_the_deadline_and_the_next_login_is_served(postgres_database, ring):
     store = postgres_database.store
     mailboxes.add_account(store, ALICE, "plain:web", **ROOT)
-    async with opened(store, ring, deadline_s=0.2, connections=1) as passdb:
+    async with opened(store, ring, connections=1) as passdb:
         await passdb.lookup(ALICE, ())
+        passdb._reader._deadline_s = 0.1
         with store.transaction() as tx:
             _lock(tx)
             with pytest.raises(StoreUnavailable):
                 await asyncio.wait_for(passdb.lookup(ALICE, ()), 3)
+        passdb._reader._deadline_s = 5.0
         assert (await passdb.lookup(ALICE, ())).login == ALICE
 
 

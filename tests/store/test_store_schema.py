@@ -64,3 +64,10 @@ print([name for name in ("sqlalchemy", "alembic", "psycopg") if name in sys.modu
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_writing_the_statements_out_gives_what_is_there(tmp_path, monkeypatch):
+    written = {name: compilation.PLACE.joinpath(f"sql_{name}.py").read_text() for name in compilation.DIALECTS}
+    monkeypatch.setattr(compilation, "PLACE", tmp_path)
+    compilation.main()
+    assert {name: tmp_path.joinpath(f"sql_{name}.py").read_text() for name in compilation.DIALECTS} == written

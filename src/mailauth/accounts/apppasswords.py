@@ -1,7 +1,7 @@
 """App passwords: minting, listing, revoking and renaming them.
 
 Rule: the password itself leaves here once, in `Minted`; the store gets its hash and selector. A deleted one leaves a
-tombstone: its selector and label, so that a device that still tries it is known for what it is.
+tombstone: its hash, selector and label, so that a device that still tries it is known for what it is.
 """
 
 from __future__ import annotations

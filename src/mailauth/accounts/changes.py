@@ -126,7 +126,7 @@ def differences(row: Row, values: Mapping[str, Any]) -> str:
 
 
 def _start(values: dict[str, Any], change: _OfPolicy, at: float) -> None:
-    starts_policy = change.policy is PolicyLevel.ENFORCED
+    starts_policy = change.policy == PolicyLevel.ENFORCED
     if change.policy is None and change.two_factor is None:
         starts_policy = values["policy"] == PolicyLevel.ENFORCED
     if not starts_policy and not change.two_factor:

@@ -104,6 +104,9 @@ class PostgresqlDriver:
         return StoreUnavailable(text)
 
 
+_Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
+
+
 class _Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
     """Given up at once when the login that waits for it is; psycopg would first ask the server to cancel."""
 
@@ -116,12 +119,12 @@ class _Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
 
 class PostgresqlReader:
-    """A few connections, each with its statements prepared: made when first needed, made anew when broken."""
+    """A few connections, each with one cursor and its statements prepared: made when first needed, and when broken."""
 
     def __init__(self, driver: PostgresqlDriver, deadline_s: float, connections: int) -> None:
         self._driver = driver
         self._deadline_s = deadline_s
-        self._idle: asyncio.LifoQueue[_Connection | None] = asyncio.LifoQueue()
+        self._idle: asyncio.LifoQueue[_Cursor | None] = asyncio.LifoQueue()
         for _ in range(connections):
             self._idle.put_nowait(None)
 
@@ -136,45 +139,43 @@ class PostgresqlReader:
             raise self._driver.fault(error) from None
 
     async def close(self) -> None:
-        """Close the idle connections; one in use is closed when its login ends."""
+        """Close the connections that are idle; one in use goes with its login."""
         while not self._idle.empty():
-            connection = self._idle.get_nowait()
-            if connection is not None:
-                connection.pgconn.finish()
+            cursor = self._idle.get_nowait()
+            if cursor is not None:
+                cursor.connection.pgconn.finish()
 
     async def _rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        connection = await self._idle.get()
-        good: _Connection | None = None
+        cursor = await self._idle.get()
+        good: _Cursor | None = None
         try:
-            rows = None if connection is None else await _kept_rows(connection, statement, values)
-            if connection is None or rows is None:
-                connection = await self._connect()
-                rows = await _rows(connection, statement, values)
-            good = connection
+            rows = None if cursor is None else await _kept_rows(cursor, statement, values)
+            if cursor is None or rows is None:
+                cursor = await self._connect()
+                rows = await _rows(cursor, statement, values)
+            good = cursor
             return rows
         finally:
-            if good is None and connection is not None:
-                connection.pgconn.finish()  # after any error: a prepared statement may be what is wrong with it
+            if good is None and cursor is not None:
+                cursor.connection.pgconn.finish()  # after any error: a prepared statement may be what is wrong
             self._idle.put_nowait(good)
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> _Cursor:
         connection = await _Connection.connect(**self._driver.limited(self._deadline_s), autocommit=True)
         connection.adapters.register_dumper(int, Int8BinaryDumper)  # one type, so one prepared statement
-        return connection
+        return connection.cursor()
 
 
-async def _kept_rows(
-    connection: _Connection, statement: str, values: Mapping[str, Any]
-) -> list[tuple[Any, ...]] | None:
+async def _kept_rows(cursor: _Cursor, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]] | None:
     """None: the connection went stale while idle, which says nothing about the server."""
     try:
-        return await _rows(connection, statement, values)
+        return await _rows(cursor, statement, values)
     except psycopg.Error:
-        if connection.broken:
+        if cursor.connection.broken:
             return None
         raise
 
 
-async def _rows(connection: _Connection, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    cursor = await connection.execute(statement, values, prepare=True)
+async def _rows(cursor: _Cursor, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    await cursor.execute(statement, values, prepare=True)
     return await cursor.fetchall()

@@ -53,9 +53,7 @@ def _app_password(row: tuple[Any, ...]) -> StoredAppPassword:
     _, _, _, _, row_id, record, packed = row
     terms = _terms.get(packed) or _understood(_terms, _term, packed, f"app password {row_id}")
     services, networks, expires_at, suspended, revoked = terms
-    if revoked:
-        record = ""
-    elif type(record) is not str or not record:
+    if type(record) is not str or not record:
         raise BadRecord(f"app password {row_id} has no hash")
     return StoredAppPassword(row_id, record, services, networks, expires_at, suspended, revoked)
 

@@ -123,7 +123,8 @@ aliases = Table(
     Index(None, "account_id"),
 )
 
-# A deleted app password stays for a while as its own tombstone: revoked_at is set, and the record is gone.
+# A deleted app password stays for a while as its own tombstone: revoked_at is set. The record stays too, since the 16
+# bits of a selector alone would take one wrong secret in 65,536 for it.
 app_passwords = Table(
     "app_passwords",
     metadata,
@@ -131,7 +132,7 @@ app_passwords = Table(
     _account_id(),
     Column("key_id", BIG, nullable=False),
     Column("selector", Integer, nullable=False),
-    Column("record", Text),
+    Column("record", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("services", Integer, nullable=False),
     Column("networks", Text, nullable=False),  # CIDRs between spaces; "" is anywhere

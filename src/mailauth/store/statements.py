@@ -20,7 +20,6 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
-    null,
     or_,
     select,
     text,
@@ -155,7 +154,7 @@ ADD_APP_PASSWORD = _insert(
 REVOKE_APP_PASSWORD = (
     update(app_passwords)
     .where(app_passwords.c.id == bindparam("row_id"), app_passwords.c.revoked_at.is_(None))
-    .values(record=null(), revoked_at=bindparam("revoked_at"))
+    .values(revoked_at=bindparam("revoked_at"))
 )
 RENAME_APP_PASSWORD = _set(app_passwords, "label")
 PRUNE_TOMBSTONES_OF_ACCOUNT = delete(app_passwords).where(

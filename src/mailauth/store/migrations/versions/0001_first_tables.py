@@ -116,7 +116,7 @@ def _app_passwords() -> None:
         _account_id(),
         sa.Column("key_id", BIG, nullable=False),
         _int("selector"),
-        _text("record", nullable=True),
+        _text("record"),
         _text("label"),
         _int("services"),
         _text("networks"),
