@@ -22,8 +22,8 @@ def add_row(database, key_id):
         f"{columns}) VALUES (1, 1, 'a@x', 1, 1, 7, 0, 0, {policy})"
     )
     database.run(
-        "INSERT INTO app_passwords (account_id, key_id, selector, record, label, services, networks, suspended, created_at, "
-        f"created_by, revoked_at) VALUES (1, {key_id}, 5, 'r', 'l', 7, '', 0, 0, 'x', 9)"
+        "INSERT INTO app_passwords (account_id, key_id, selector, record, label, services, networks, suspended, "
+        f"created_at, created_by, revoked_at) VALUES (1, {key_id}, 5, 'r', 'l', 7, '', 0, 0, 'x', 9)"
     )
 
 
