@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import postgres
 import pytest
 
+import postgres
 from mailauth.keys import KeyRing
 from mailauth.store.engine import Store, open_store
 from mailauth.store.upgrade import create

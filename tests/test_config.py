@@ -15,6 +15,7 @@ from mailauth.attempt import Service
 from mailauth.config import Address, ConfigError
 from mailauth.config.settings import SECTIONS, Hashing, Policy, Settings
 from mailauth.config.writing import page, render
+from mailauth.hashing.argon2id import Argon2id
 from mailauth.interfaces import PolicyLevel
 
 NEEDED = '[store]\nurl = "sqlite:///mailauth.db"\n[key]\nfile = "keys"\n'
@@ -107,6 +108,7 @@ REFUSED = {
     '[store]\nurl = "mysql://x"\n[key]\n': '[store] url: must be "sqlite:///PATH" or "postgresql://USER@HOST/DATABASE"',
     '[store]\nurl = "sqlite:///"\n[key]\n': '[store] url: must be "sqlite:///PATH"',
     '[store]\nurl = "postgresql://u:hush@h/d"\n[key]\n': "[store] url: holds a password; put that into a file and ",
+    '[store]\nurl = "postgresql://u@h/d?password=hush"\n[key]\n': "[store] url: holds a password; put that into a ",
     NEEDED.replace("[key]", 'password = "hush"\n[key]'): "[store] password: a password does not stand in this file; ",
     NEEDED + '[relay]\nhost = "h"\npassword = "hush"\n': "[relay] password: a password does not stand in this file; ",
     NEEDED + "[throttle]\nenabled = 1\n": "[throttle] enabled: must be true or false",
@@ -264,6 +266,15 @@ def test_every_default_is_one_that_a_file_could_hold(file: Path) -> None:
             default = field.metadata["default"]
             if default not in (None, dataclasses.MISSING):
                 field.metadata["kind"].read(default, file.parent)
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_every_cost_that_a_file_may_hold_can_be_hashed_with(file: Path, end: int) -> None:
+    bounds = {field.name: field.metadata["kind"].told.split(" to ")[end] for field in dataclasses.fields(Hashing)}
+    costs = {name: int(bounds[name]) for name in ("time_cost", "memory_kib", "parallelism")}
+    settings = loaded(file, NEEDED + "[hashing]\n" + "".join(f"{name} = {cost}\n" for name, cost in costs.items()))
+    hashing = settings.hashing
+    Argon2id(hashing.time_cost, hashing.memory_kib, hashing.parallelism)  # raises ValueError otherwise
 
 
 def test_settings_name_each_section() -> None:

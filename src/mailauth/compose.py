@@ -51,9 +51,16 @@ def opened_store(settings: Settings) -> tuple[Store, KeyRing]:
     """The store, of this version's schema and this key file's. Raises what says why not, with what to do."""
     ring = KeyRing.load(settings.key.file)
     secret = settings.store.password_file
-    store = open_store(settings.store.url, None if secret is None else secret.read())
-    require_current(store)
-    require_key(store, ring)
+    try:
+        store = open_store(settings.store.url, None if secret is None else secret.read())
+    except ValueError as error:
+        raise config.ConfigError(f"{settings.source}: [store] url: {error}") from None
+    try:
+        require_current(store)
+        require_key(store, ring)
+    except BaseException:
+        store.close()
+        raise
     return store, ring
 
 

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from mailauth.cli.main import cli
+from commandline import Cli, run
 from mailauth.founding.site import found
 
-
-@dataclass(frozen=True)
-class Said:
-    """How a command ended and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Said]
+DELAY = ("refusal_delay_s = 2.0", "refusal_delay_s = 0.0")
 
 
 @pytest.fixture(scope="session")
 def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `mailauth init` writes, with the cheapest hashes that the configuration takes."""
+    """What `mailauth init` writes, with the quickest hashes and refusals that the configuration takes."""
     folder = tmp_path_factory.mktemp("founded")
     config = found(folder).config
-    text = (
-        config.read_text().replace("time_cost = 2", "time_cost = 1").replace("memory_kib = 19456", "memory_kib = 7168")
-    )
+    text = config.read_text()
+    for slow, quick in (("time_cost = 2", "time_cost = 1"), ("memory_kib = 19456", "memory_kib = 7168"), DELAY):
+        text = text.replace(slow, quick)
     config.write_text(text)
     return folder
 
@@ -59,24 +40,9 @@ def mailauth(site: Path) -> Cli:
     return run
 
 
-def run(*args: str, stdin: str | bytes = "") -> Said:
-    result = CliRunner().invoke(cli, list(args), input=stdin)
-    assert isinstance(result.exception, SystemExit | None), result.exception
-    if result.exit_code not in {0, 75, 77}:
-        assert len(result.stderr.strip().splitlines()) == 1, result.stderr
-    assert "Traceback" not in result.output
-    return Said(result.exit_code, result.stdout, result.stderr)
-
-
 @pytest.fixture
 def alice(mailauth: Cli) -> str:
     """An account whose web password is `her own secret`."""
     login = "alice@example.com"
     assert mailauth("account", "add", login, "--password-stdin", stdin="her own secret\n").code == 0
     return login
-
-
-def minted(mailauth: Cli, login: str, *options: str, label: str = "Phone") -> str:
-    said = mailauth("app-password", "add", login, "--label", label, *options)
-    assert said.code == 0, said.err
-    return said.out.splitlines()[-1]

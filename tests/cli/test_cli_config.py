@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from conftest import Cli
+from commandline import Cli
+from mailauth.cli.main import cli
 
 
 def test_a_right_configuration(mailauth: Cli, site: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Cli
+import postgres
+from commandline import Cli, minted
 from mailauth.store.upgrade import HEAD, VERSION_TABLE
 
 COMMANDS = [["db", "current"], ["db", "upgrade"], ["account", "list"], ["audit"], ["key", "status"], ["site", "show"]]
@@ -92,3 +93,38 @@ def test_an_unwritable_place_for_the_store_is_unavailable(mailauth: Cli, site: P
     said = mailauth("account", "list")
     assert said.code == 69
     assert "mailauth.keys/mailauth.db" in said.err
+
+
+@pytest.mark.slow
+def test_a_store_in_postgresql_is_made_by_an_upgrade(mailauth: Cli, site: Path, postgres_server: str) -> None:
+    file = site / "mailauth.toml"
+    with postgres.database(postgres_server) as url:
+        file.write_text(file.read_text().replace("sqlite:///mailauth.db", url))
+        said = mailauth("account", "list")
+        assert said.code == 78
+        assert "empty" in said.err
+        assert mailauth("db", "upgrade").out.startswith("made a new store in ")
+        assert mailauth("account", "add", "alice@example.com", "--no-password").code == 0
+        phone = minted(mailauth, "alice@example.com")
+        assert mailauth("verify", "alice@example.com", "--service", "imap", stdin=phone).code == 0
+        assert mailauth("db", "upgrade").out == f"nothing to do: tables {HEAD}\n"
+
+
+@pytest.mark.parametrize("command", [["account", "list"], ["db", "current"]])
+def test_a_postgresql_that_does_not_answer_is_unavailable(mailauth: Cli, site: Path, command: list[str]) -> None:
+    file = site / "mailauth.toml"
+    file.write_text(file.read_text().replace("sqlite:///mailauth.db", "postgresql://nobody@127.0.0.1:1/nothing"))
+    assert mailauth(*command).code == 69
+
+
+def test_the_password_of_postgresql_comes_from_its_file(mailauth: Cli, site: Path) -> None:
+    file = site / "mailauth.toml"
+    text = file.read_text().replace("sqlite:///mailauth.db", "postgresql://nobody@127.0.0.1:1/nothing")
+    file.write_text(text.replace('#password_file = ""', 'password_file = "secret"', 1))
+    said = mailauth("account", "list")
+    assert said.code == 78
+    assert f"[store] password_file: cannot read {site}/secret" in said.err
+    (site / "secret").write_text("hush\n")
+    said = mailauth("account", "list")
+    assert said.code == 69
+    assert "hush" not in said.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import run
+from commandline import run
 from mailauth import config
 
 

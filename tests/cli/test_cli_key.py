@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Cli, minted
+from commandline import Cli, minted
 from mailauth.keys import KeyRing
 
 

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from conftest import Cli, run
+from commandline import Cli, run
 from mailauth.cli import exits
 from mailauth.cli.main import PURPOSES, cli
 
@@ -49,7 +49,7 @@ def test_each_help_teaches_by_an_example(name: str) -> None:
         assert not isinstance(option, click.Option) or option.help, option.name
 
 
-@pytest.mark.parametrize("name", LEAVES.keys() - {"demo", "init", "completion"})
+@pytest.mark.parametrize("name", sorted(LEAVES.keys() - {"demo", "init", "completion"}))
 def test_every_command_that_works_on_a_site_takes_a_configuration(name: str) -> None:
     assert "--config" in [option for param in LEAVES[name].params for option in param.opts]
 

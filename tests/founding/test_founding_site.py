@@ -16,7 +16,7 @@ from mailauth.founding import site as founding
 from mailauth.founding.ports import MAX_PORT_OFFSET
 from mailauth.founding.site import AlreadyThere, CannotWrite, Layout, found
 from mailauth.founding.stores import create_store
-from mailauth.interfaces import PolicyLevel
+from mailauth.interfaces import PolicyLevel, StoreUnavailable
 from mailauth.keys import KeyRing
 from mailauth.serving.tls import server_context
 from mailauth.store.engine import Store, open_store
@@ -96,6 +96,18 @@ def test_a_failure_at_any_step_leaves_everything_as_it_was(
     monkeypatch.setattr(f"mailauth.founding.site.{step}", full)
     with pytest.raises(CannotWrite, match="No space left on device; nothing was written"):
         found(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_made_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(*_: object) -> None:
+        raise StoreUnavailable("disk I/O error")
+
+    monkeypatch.setattr(founding, "create_store", unavailable)
+    with pytest.raises(StoreUnavailable, match="disk I/O error; nothing was written"):
+        found(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 

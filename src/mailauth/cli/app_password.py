@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 import click
@@ -52,6 +53,7 @@ def add(
       mailauth app-password add alice@example.com --label Scanner --services smtp --from 192.0.2.0/24
     """
     with site(config_file) as here:
+        expires_at = None if expires is None else options.ends(expires, here.timezone)
         minted = use.mint(
             here.store,
             ring_of(here),
@@ -60,23 +62,31 @@ def add(
             label=label,
             services=services or tuple(Service),
             networks=networks,
-            expires_at=None if expires is None else options.ends(expires, here.timezone),
+            expires_at=expires_at,
             alphabet=here.settings.policy.app_password_alphabet,
             actor=actor(),
         )
-        made = next(view for view in use.listed(here.store, minted.login) if view.id == minted.id)
-        mode = show_account(here.store, minted.login).effective_mode
+        _print(minted, services or frozenset(Service), networks, expires_at, as_json)
+        if show_account(here.store, minted.login).effective_mode == "off":
+            advice = f"`mailauth account set {minted.login} --mode on` ends that"
+            click.echo(f"note: mail programs get in with the web password too; {advice}", err=True)
+
+
+def _print(
+    minted: use.Minted, services: frozenset[Service], networks: Sequence[str], expires_at: float | None, as_json: bool
+) -> None:
+    """Nothing is read again for this: the password must not be lost with a connection."""
+    names = [str(service) for service in Service if service in services]
+    until = None if expires_at is None else moment(expires_at)
     if as_json:
-        showing.print_json({"login": minted.login, **showing.plain(made), "password": minted.password})
-    else:
-        until = "without an end" if made.expires_at is None else f"until {moment(made.expires_at)}"
-        click.echo(f"app password {made.id} of {minted.login}: {showing.printed(made.label)}")
-        click.echo(f"for {', '.join(made.services)}; from {', '.join(made.networks) or 'anywhere'}; {until}")
-        click.echo(f"It is shown this once. With or without spaces: {grouped(minted.password)}")
-        click.echo(minted.password)
-    if mode == "off":
-        advice = f"`mailauth account set {minted.login} --mode on` ends that"
-        click.echo(f"note: mail programs get in with the web password too; {advice}", err=True)
+        told = {"login": minted.login, "id": minted.id, "label": minted.label, "services": names}
+        showing.print_json({**told, "networks": networks, "expires_at": until, "password": minted.password})
+        return
+    click.echo(f"app password {minted.id} of {minted.login}: {showing.printed(minted.label)}")
+    end = "without an end" if until is None else f"until {until}"
+    click.echo(f"for {', '.join(names)}; from {', '.join(networks) or 'anywhere'}; {end}")
+    click.echo(f"It is shown this once. With or without spaces: {grouped(minted.password)}")
+    click.echo(minted.password)
 
 
 @command.command("list")

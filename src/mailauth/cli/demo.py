@@ -11,7 +11,7 @@ import click
 from mailauth.founding.ports import MAX_PORT_OFFSET
 
 
-@click.command("demo", short_help="Run everything here, with an account to try; no set-up, no network.")
+@click.command("demo", short_help="Run everything here, with an account to try it with.")
 @click.option(
     "--dir", "folder", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Its folder."
 )

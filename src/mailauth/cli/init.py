@@ -9,7 +9,7 @@ import click
 from mailauth.founding.ports import MAX_PORT_OFFSET
 
 
-@click.command("init", short_help="Write a configuration, a server key, a certificate and an empty store.")
+@click.command("init", short_help="Write configuration, keys, certificate and empty store.")
 @click.option(
     "--dir", "folder", type=click.Path(path_type=Path), default=Path(), help="Folder to write into; default: this one."
 )

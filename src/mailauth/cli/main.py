@@ -48,10 +48,11 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The overview."""
+        """The overview, in one column over all purposes."""
+        longest = max(map(len, self.list_commands(ctx)))
         for purpose, names in PURPOSES.items():
             commands = [(name, self.get_command(ctx, name)) for name in names]
-            rows = [(name, command.get_short_help_str(90)) for name, command in commands if command is not None]
+            rows = [(name.ljust(longest), command.get_short_help_str(90)) for name, command in commands if command]
             with formatter.section(purpose):
                 formatter.write_dl(rows, col_max=20)
 
@@ -76,10 +77,10 @@ def _told() -> Iterator[None]:
     try:
         yield
     except click.exceptions.NoArgsIsHelpError as error:  # a group of commands alone
-        click.echo(error.ctx.get_help() if error.ctx else "")
+        click.echo(error.ctx.get_help())
         sys.exit(exits.DONE)
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "mailauth"
+        path = error.ctx.command_path if error.ctx is not None else "mailauth"
         _fail(exits.USAGE, f"{path}: {_sentence(error.format_message())} (`{path} --help` shows how)")
     except (click.Abort, KeyboardInterrupt):
         _fail(exits.INTERRUPTED, "mailauth: interrupted")

@@ -5,6 +5,8 @@ Source: contract 2. Rule: every Reason and every Cause has its sentence; a test 
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Reason, Reject
 
 BY_APP_PASSWORD = "a live app password of this account, whose services, networks and dates hold this attempt"  # noqa: S105
@@ -47,6 +49,8 @@ def rule(outcome: Outcome) -> str:
             return REASONS[reason]
         case Defer(cause):
             return CAUSES[cause]
+        case _:
+            assert_never(outcome)
 
 
 def code(outcome: Outcome) -> str:
@@ -58,3 +62,5 @@ def code(outcome: Outcome) -> str:
             return str(reason)
         case Defer(cause):
             return str(cause)
+        case _:
+            assert_never(outcome)

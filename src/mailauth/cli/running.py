@@ -17,10 +17,11 @@ def run(settings: Settings, ready: Callable[[list[str]], None]) -> None:
     """
     check_log(settings)
     store_of(settings).close()
-    _runner()(compose.serve(settings, ready))
+    runner()(compose.serve(settings, ready))
 
 
-def _runner() -> Callable[[Coroutine[None, None, None]], None]:
+def runner() -> Callable[[Coroutine[None, None, None]], None]:
+    """What runs a coroutine to its end, in the fastest event loop there is."""
     try:
         import uvloop  # noqa: PLC0415
     except ImportError:  # a platform without it: slower, but right

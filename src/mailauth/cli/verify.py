@@ -7,7 +7,7 @@ the audit log gets a row.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import click
 
@@ -171,6 +171,8 @@ def _credential_id(outcome: Outcome) -> int | None:
             return credential_id
         case Defer():
             return None
+        case _:
+            assert_never(outcome)
 
 
 def _brief(told: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from mailauth import apppassword
 from mailauth.attempt import Service
@@ -56,7 +56,8 @@ def _url(value: object, folder: Path) -> str:
         return f"sqlite:///{folder / Path(value.removeprefix('sqlite:///')).expanduser()}"
     if type(value) is not str or not value.startswith("postgresql://"):
         raise ValueError('must be "sqlite:///PATH" or "postgresql://USER@HOST/DATABASE"')
-    if urlsplit(value).password is not None:
+    parts = urlsplit(value)
+    if parts.password or "password" in parse_qs(parts.query):
         raise ValueError("holds a password; put that into a file and name it in password_file")
     return value
 
@@ -210,7 +211,9 @@ class Limits:
     max_connections: int = key(whole(1, 1_000_000), 20_000, doc="connections at once")
     login_s: float = key(seconds(1, 600), 60.0, doc="from the connection to the end of the login")
     handshake_s: float = key(seconds(1, 120), 15.0, doc="for a TLS handshake or a PROXY header")
-    idle_s: float = key(seconds(1, 86_400), 1800.0, doc="silence after login; RFC 3501 asks for 1800 at least")
+    idle_s: float = key(
+        seconds(1, 86_400), 1800.0, doc="silence of an IMAP client after login; RFC 3501: 1800 at least"
+    )
     max_failures: int = key(whole(1, 100), 5, doc="refused logins on one connection before it is closed")
 
 

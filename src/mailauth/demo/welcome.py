@@ -31,5 +31,5 @@ def message(account: str, config: str) -> bytes:
     welcome["Subject"] = "Welcome"
     welcome["Date"] = formatdate()
     welcome["Message-ID"] = make_msgid(domain=account.rpartition("@")[2])
-    welcome.set_content(BODY.format(account=account, config=config))
+    welcome.set_content(BODY.format(account=account, config=config), cte="8bit")  # a long path stays in one piece
     return welcome.as_bytes()

@@ -48,7 +48,7 @@ def require_current(store: Store) -> None:
     """Raise SchemaMismatch unless this program and the store's tables belong together; StoreUnavailable."""
     found = current(store)
     if found is None:
-        raise SchemaMismatch(f"{store.driver.name} is an empty database: `mailauth init` makes the tables")
+        raise SchemaMismatch(f"{store.driver.name} is an empty database: `mailauth db upgrade` makes the tables")
     _refuse_newer(store, found)
     if found < HEAD:
         raise SchemaMismatch(
