@@ -22,7 +22,7 @@ from mailauth.pop3.protocol import Offer as Pop3Offer
 from mailauth.pop3.protocol import Pop3Dialogue
 from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock
-from mailauth.serving.lines import House, LineConnection, TimeLimits
+from mailauth.serving.lines import House, LineConnection, MailboxSession, TimeLimits
 from mailauth.serving.listen import Door, Server, bind
 from mailauth.verdict import Principal
 
@@ -91,17 +91,22 @@ async def listening(
     delay_s: float = 0.0,
     census: Census | None = None,
     proxies: tuple[str, ...] = (),
+    mailbox: MailboxSession = lobby,
+    context: ssl.SSLContext | None = None,
+    connection: type[LineConnection] = LineConnection,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Running]:
     """One listener on a port of its own. tls: implicit, starttls or off."""
-    census = census or Census(1000, 1000)
+    census = Census(1000, 1000) if census is None else census  # an empty one is false
     limits = limits or TimeLimits()
-    house = House(dialogue, authenticator, census, RefusalClock(delay_s, 0.02), limits, server_tls(), lobby)
-    sock = bind("127.0.0.1", 0)
+    context = context or server_tls()
+    house = House(dialogue, authenticator, census, RefusalClock(delay_s, 0.02), limits, context, mailbox)
+    sock = bind(host, 0)
     door = Door(
         "test",
         sock,
-        lambda peer: LineConnection(house, peer),
-        server_tls() if tls == "implicit" else None,
+        lambda peer: connection(house, peer),
+        context if tls == "implicit" else None,
         limits.handshake_s,
         tuple(ip_network(proxy) for proxy in proxies),
     )

@@ -13,7 +13,8 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,7 @@ QUICK = Argon2id(1, 8, 1)  # weak on purpose: tests measure behaviour, not stren
 SERVING_S = 30.0
 
 DOORS = tuple((service, tls) for service in Service for tls in ("implicit", "starttls"))
+Client = imaplib.IMAP4 | poplib.POP3 | smtplib.SMTP
 
 
 def free_ports(count: int) -> list[int]:
@@ -45,12 +47,13 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Site:
-    """One site in one folder. sections: TOML to add or to override the defaults with."""
+    """One site in one folder. sections: TOML to add or to override the defaults with; timeout_s: of the store."""
 
     folder: Path
     sections: str = "[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\n"
     url: str = ""
     tls_off: bool = False
+    timeout_s: float = 5.0
     ports: dict[tuple[Service, str], int] = field(init=False)
     ring: KeyRing = field(init=False)
     store: Store = field(init=False)
@@ -78,7 +81,7 @@ class Site:
             for (service, tls), port in self.ports.items()
         )
         return (
-            f'[store]\nurl = "{self.url}"\n[key]\nfile = "mailauth.key"\n'
+            f'[store]\nurl = "{self.url}"\ntimeout_s = {self.timeout_s}\n[key]\nfile = "mailauth.key"\n'
             '[tls]\ncertificate = "server.pem"\nkey = "server.key"\n[submission]\nhostname = "localhost"\n'
             f"{self.sections}{listeners}"
         )
@@ -111,31 +114,46 @@ class Site:
     # ---- serving
 
     @contextlib.contextmanager
-    def serving(self) -> Iterator[subprocess.Popen[str]]:
+    def serving(self, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
         """`mailauth serve`, from all listeners ready to a clean end."""
-        log = (self.folder / "serve.log").open("a+")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mailauth", "serve", "--config", self.config], stderr=subprocess.PIPE, text=True
-        )
-        assert process.stderr is not None
-        for _ in self.ports:
-            line = process.stderr.readline()
-            log.write(line)
-            assert line.startswith("listening "), line + process.stderr.read()
-        drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=log)
+        with self._log_file.open("a") as log:
+            written = log.tell()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mailauth", "serve", "--config", self.config],
+                env=os.environ | environment,
+                stderr=log,
+            )
         try:
+            self.logged("listening ", count=len(self.ports), since=written, process=process)
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
-            code = process.wait(SERVING_S)
-            drain.wait(SERVING_S)
-            process.stderr.close()
-            log.close()
-            assert code == 0, self.log
+            try:
+                code = process.wait(SERVING_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = process.wait()
+        assert code == 0, self.log
+
+    @property
+    def _log_file(self) -> Path:
+        return self.folder / "serve.log"
 
     @property
     def log(self) -> str:
-        return (self.folder / "serve.log").read_text()
+        """What `mailauth serve` has written so far."""
+        return self._log_file.read_text()
+
+    def logged(
+        self, text: str, *, count: int = 1, since: int = 0, process: subprocess.Popen[bytes] | None = None
+    ) -> str:
+        """The log from `since` characters on, once it holds this text so often; it has a while to come."""
+        give_up_at = time.monotonic() + SERVING_S
+        while (log := self.log[since:]).count(text) < count:
+            assert time.monotonic() < give_up_at, f"{text!r} was not logged: {log}"
+            assert process is None or process.poll() is None, log
+            time.sleep(0.005)
+        return log
 
     def run(self, *arguments: str, password: str | None = None) -> subprocess.CompletedProcess[str]:
         """One `mailauth` command on this site."""
@@ -179,8 +197,22 @@ class Site:
         client.ehlo()
         return client
 
+    @contextlib.contextmanager
+    def client(self, service: Service, tls: str = "implicit") -> Iterator[Client]:
+        """A client, connected; at the end it leaves without a goodbye."""
+        client: Client = getattr(self, service.value)(tls)
+        try:
+            yield client
+        finally:
+            (client.shutdown if isinstance(client, imaplib.IMAP4) else client.close)()
 
-def said(client: imaplib.IMAP4 | poplib.POP3 | smtplib.SMTP, login: str, password: str) -> bytes:
+    def ask(self, service: Service, login: str, password: str, way: str = "sasl", tls: str = "implicit") -> bytes:
+        """What the server answers to one login on a connection of its own. way: of WAYS."""
+        with self.client(service, tls) as client:
+            return WAYS[way](client, login, password)
+
+
+def said(client: Client, login: str, password: str) -> bytes:
     """What the server answers to one login, in SASL PLAIN (so that any octets can be sent)."""
     initial = b"\0".join([b"", login.encode(), password.encode()])
     if isinstance(client, imaplib.IMAP4):
@@ -196,8 +228,31 @@ def said(client: imaplib.IMAP4 | poplib.POP3 | smtplib.SMTP, login: str, passwor
         except poplib.error_proto as refused:
             return refused.args[0]  # type: ignore[no-any-return]
     client.ehlo_or_helo_if_needed()
-    code, text = client.docmd("AUTH", f"PLAIN {encoded.decode()}")
+    return b"%d %b" % client.docmd("AUTH", f"PLAIN {encoded.decode()}")
+
+
+def said_plainly(client: Client, login: str, password: str) -> bytes:
+    """The same, by the protocol's own command: LOGIN, USER and PASS; SMTP has none, there it is SASL LOGIN."""
+    if isinstance(client, imaplib.IMAP4):
+        try:
+            return b"OK " + client.login(login, password)[1][0]
+        except imaplib.IMAP4.error as refused:
+            return b"NO " + refused.args[0]
+    if isinstance(client, poplib.POP3):
+        try:
+            client.user(login)
+            return client.pass_(password)
+        except poplib.error_proto as refused:
+            return refused.args[0]  # type: ignore[no-any-return]
+    client.ehlo_or_helo_if_needed()
+    for words in ("AUTH LOGIN", *[base64.b64encode(shown.encode()).decode() for shown in (login, password)]):
+        code, text = client.docmd(words)
+        if code != 334:
+            break
     return b"%d %b" % (code, text)
+
+
+WAYS: dict[str, Callable[[Client, str, str], bytes]] = {"sasl": said, "plain": said_plainly}
 
 
 ACCEPTED = {Service.IMAP: b"OK ", Service.POP3: b"+OK", Service.SMTP: b"235 2.7.0"}

@@ -6,6 +6,7 @@ Rule: wiring only. Every decision belongs to the room whose object it is.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import ssl
@@ -132,6 +133,7 @@ async def serve(settings: Settings, ready: Callable[[list[str]], object]) -> Non
             loop.add_signal_handler(number, over.set)
         loop.add_signal_handler(signal.SIGHUP, _reload, settings, context)
         await server.start()
+        gc.freeze()  # what is here now stays: the collector need not walk it again and again
         ready([f"listening {door.name}" for door in server.doors])
         try:
             await over.wait()

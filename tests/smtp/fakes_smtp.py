@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from doubles import Doorman
 from mailauth.attempt import Attempt
@@ -213,6 +214,22 @@ async def talking(port: int, *, tls: bool = True) -> AsyncIterator[Talker]:
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", port, ssl=client_tls() if tls else None, server_hostname="localhost" if tls else None
     )
+    try:
+        yield Talker(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def deaf(here: Site) -> AsyncIterator[Talker]:
+    """A client in clear that does not read yet, with next to no room for what it is told."""
+    here.server.doors[0].sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", here.port))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=2**20)
+    cast("asyncio.ReadTransport", writer.transport).pause_reading()
     try:
         yield Talker(reader, writer)
     finally:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
-from fakes_smtp import ALICE, BOB, PASSWORD, Slow, Talker, b64, plain, site, talking
+from fakes_smtp import ALICE, BOB, PASSWORD, Site, Slow, Talker, b64, deaf, plain, site, talking
 
 from doubles import Doorman
 from mailauth.dialogue import Ending
@@ -62,36 +62,26 @@ async def test_nothing_sent_in_clear_behind_starttls_is_ever_acted_on(injected: 
     assert (attempt.tls, attempt.client) == (True, "good")
 
 
-async def test_what_is_injected_while_the_client_does_not_read_is_not_acted_on_either(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with site(tls="starttls") as here:
-        here.server.doors[0].sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        loop = asyncio.get_running_loop()
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.setblocking(False)
-        await loop.sock_connect(sock, ("127.0.0.1", here.port))
-        reader, writer = await asyncio.open_connection(sock=sock, limit=2**20)
-        client = Talker(reader, writer)
-        cast(Any, writer.transport).pause_reading()
+async def test_what_is_injected_while_the_client_does_not_read_is_not_acted_on_either() -> None:
+    async with site(tls="starttls") as here, deaf(here) as client:
         client.send(b"EHLO client\r\n" + b"HELP\r\n" * 2000 + b"STARTTLS\r\n")
-        await writer.drain()
-        protocol = here.made[0]
-        async with asyncio.timeout(5):
-            while not protocol._paused:  # type: ignore[attr-defined]  # noqa: ASYNC110  the loop tells nobody
-                await asyncio.sleep(0.001)
-        client.send(b"NOOP\r\n" * 3)  # comes while the server waits for the 220 to leave, or behind it
-        cast(Any, writer.transport).resume_reading()
+        await _until_choked(here)
+        client.send(b"NOOP\r\n" * 3)  # comes while the 220, and much before it, waits to leave
+        cast("asyncio.ReadTransport", client.writer.transport).resume_reading()
         while not (await client.reply()).startswith("220 2.0.0 "):
             pass
-        client.send(b"")
         try:
             await client.start_tls()
         except (ssl.SSLError, ConnectionError):
-            return  # read as a TLS record: the connection is cut
+            return  # taken for a TLS record: the connection is cut
         assert await client.say(f"AUTH PLAIN {plain()}") == "503 5.5.1 Send EHLO first"
-        writer.transport.abort()
+
+
+async def _until_choked(here: Site) -> None:
+    """Wait until the server can write no more to its first client; the loop tells only its protocol."""
+    async with asyncio.timeout(5):
+        while not here.made or not here.made[0]._paused:  # type: ignore[attr-defined]  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 async def test_starttls_forgets_what_was_said() -> None:
@@ -127,6 +117,20 @@ async def test_a_handshake_has_a_time_limit(limits: Limits) -> None:
         await here.everybody_gone()
 
 
+@pytest.mark.parametrize("handshake_s", [0.05, 5])
+async def test_after_a_failed_handshake_nothing_is_waited_for(handshake_s: float) -> None:
+    async with site(tls="starttls", limits=Limits(handshake_s=handshake_s)) as here, deaf(here) as client:
+        client.send(b"EHLO client\r\n" + b"HELP\r\n" * 400 + b"STARTTLS\r\n")
+        await asyncio.sleep(0.01)
+        (protocol,) = here.made
+        assert cast(Any, protocol.transport).get_write_buffer_size() > 0
+        if handshake_s > 1:
+            protocol.end(Ending.SHUTDOWN)
+        await here.everybody_gone()
+        cast("asyncio.ReadTransport", client.writer.transport).resume_reading()
+        assert b"220 2.0.0 " not in await client.rest()
+
+
 async def test_a_shutdown_during_the_handshake_just_cuts() -> None:
     async with site(tls="starttls") as here, talker(here.port, tls=False) as client:
         await client.say("STARTTLS")
@@ -148,15 +152,32 @@ async def test_a_client_may_speak_right_behind_its_handshake() -> None:
             except ssl.SSLWantReadError:
                 client.send(outgoing.read())
                 incoming.write(await client.reader.read(65536))
-        tls.write(b"EHLO quick\r\n")
+        tls.write(b"EHLO quick\r\n" + b"NOOP\r\n" * 10_000 + b"QUIT\r\n")  # more than the reader's buffer
         client.send(outgoing.read())
         got = b""
         async with asyncio.timeout(5):
-            while b"AUTH PLAIN LOGIN" not in got:
+            while b"221 " not in got:
                 incoming.write(await client.reader.read(65536))
                 with contextlib.suppress(ssl.SSLWantReadError):
-                    got += tls.read()
+                    while some := tls.read():
+                        got += some
         assert got.startswith(b"250-mail.example.test\r\n")
+        assert got.count(b"250 2.0.0 OK\r\n") == 10_000
+
+
+@pytest.mark.parametrize("tls", ["implicit", "starttls"])
+async def test_what_comes_while_a_verdict_is_awaited_stays_outside(tls: Any) -> None:
+    slow = Slow(IN)
+    async with site(slow, tls=tls) as here, talker(here.port, tls=tls == "implicit") as client:
+        if tls == "starttls":
+            await client.say("STARTTLS")
+            await client.start_tls()
+            await client.say("EHLO client")
+        client.send(f"AUTH PLAIN {plain()}\r\n".encode())
+        await asyncio.wait_for(slow.asked.wait(), 5)
+        client.send(b"NOOP\r\n" * 300_000)
+        await asyncio.sleep(0.05)
+        assert len(here.made[0]._reader._buffer) < 2**19  # type: ignore[attr-defined]
 
 
 # ---- endings
@@ -233,16 +254,11 @@ async def test_a_full_house_says_so_in_the_greeting_and_drops_its_oldest_strange
 
 async def test_a_client_that_does_not_read_its_goodbye_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "LINGER_S", 0.05)
-    async with site(tls="off") as here:
-        here.server.doors[0].sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        async with talking(here.port, tls=False) as client:
-            cast(Any, client.writer.transport).pause_reading()
-            client.send(b"EHLO client\r\n" + b"HELP\r\n" * 100_000)
-            async with asyncio.timeout(5):
-                while not here.made or not here.made[0]._paused:  # type: ignore[attr-defined]  # noqa: ASYNC110
-                    await asyncio.sleep(0.001)
-            here.made[0].end(Ending.SHUTDOWN)
-            await here.everybody_gone()
+    async with site(tls="off") as here, deaf(here) as client:
+        client.send(b"EHLO client\r\n" + b"HELP\r\n" * 100_000)
+        await _until_choked(here)
+        here.made[0].end(Ending.SHUTDOWN)
+        await here.everybody_gone()
 
 
 # ---- time
@@ -267,8 +283,9 @@ async def test_a_verdict_that_comes_too_late_is_not_waited_for() -> None:
         await asyncio.wait_for(slow.cancelled.wait(), 5)
 
 
-async def test_after_login_only_silence_ends_the_session() -> None:
-    limits = Limits(login_s=0.1, idle_s=0.3)
+@pytest.mark.parametrize("login_s", [0.1, 60])
+async def test_after_login_only_silence_ends_the_session(login_s: float) -> None:
+    limits = Limits(login_s=login_s, idle_s=0.3)
     async with site(limits=limits) as here, talking(here.port) as client:
         await client.login()
         for _ in range(5):
@@ -291,6 +308,7 @@ async def test_a_message_that_keeps_coming_and_a_long_delivery_are_no_silence() 
         await asyncio.sleep(0.4)
         here.postbox.gate.set()
         assert (await client.reply()).startswith("250 2.0.0 ")
+        assert await client.say("NOOP") == "250 2.0.0 OK"
 
 
 async def test_each_auth_response_has_a_time_limit() -> None:

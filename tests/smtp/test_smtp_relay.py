@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import smtplib
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -169,6 +170,21 @@ async def test_what_comes_after_the_250_does_not_matter(answer: str | None) -> N
         with relay(beyond.port) as there:
             await send(there)
         assert beyond.messages == [b"Subject: out\r\n\r\n..\r\n...\r\nbody\r\n.\r\n"]
+
+
+async def test_a_server_that_is_gone_after_its_250_has_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    putcmd = smtplib.SMTP.putcmd
+
+    def broken(self: smtplib.SMTP, cmd: str, args: str = "") -> None:
+        if cmd == "quit":
+            raise smtplib.SMTPServerDisconnected
+        putcmd(self, cmd, args)
+
+    monkeypatch.setattr(smtplib.SMTP, "putcmd", broken)
+    async with NextServer().listening() as beyond:
+        with relay(beyond.port) as there:
+            await send(there)
+        assert len(beyond.messages) == 1
 
 
 async def test_nobody_there_and_nobody_answering_are_faults() -> None:

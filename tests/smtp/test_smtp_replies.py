@@ -40,7 +40,7 @@ def test_every_goodbye_is_421(cause: Ending) -> None:
     assert replies.bye(cause).startswith(b"421 4.")
 
 
-@pytest.mark.parametrize("line", [*CONSTANTS, replies.broken(b"x"), replies.accepted("id")])
+@pytest.mark.parametrize("line", [*CONSTANTS, replies.broken(b"x"), replies.accepted("id"), replies.not_stored("满")])
 def test_every_reply_is_one_short_line_with_a_code_of_its_class(line: bytes) -> None:
     assert re.fullmatch(rb"(?:354 |([245])\d\d \1\.\d\.\d{1,2} )[ -~]{1,120}|220 2\.0\.0 [ -~]+", line)
     assert replies.coded(line) == line

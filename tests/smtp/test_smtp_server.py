@@ -307,11 +307,12 @@ async def test_limits_of_one_session_are_not_another_s() -> None:
         stock.clear()
 
 
-async def test_after_too_many_refusals_the_connection_ends() -> None:
-    async with site(limits=Limits(max_failures=3)) as here, talking(here.port) as client:
+@pytest.mark.parametrize("most", [1, 3, 30])
+async def test_after_too_many_refusals_the_connection_ends(most: int) -> None:
+    async with site(limits=Limits(max_failures=most)) as here, talking(here.port) as client:
         await client.greeting()
         wrong = f"AUTH PLAIN {plain(password='wrong')}"
-        assert [await client.say(wrong) for _ in range(3)] == [FAILED] * 3
+        assert [await client.say(wrong) for _ in range(most)] == [FAILED] * most
         assert await client.rest() == b"421 4.7.0 Too many failed logins, closing the connection\r\n"
         await here.everybody_gone()
 

@@ -1,7 +1,7 @@
 """IMAP up to login, and the few commands after it that need no mailbox (RFC 3501, RFC 4959, RFC 7888, RFC 2971).
 
-Rule: a Dialogue: bytes in, actions out. The first command after login that needs a mailbox hands the connection over,
-with that command unread, so a login that selects nothing costs the mailbox nothing.
+Rule: a Dialogue: bytes in, actions out. The first command after login that is none of ours hands the connection over,
+unread, so that a login which selects nothing costs the mailbox nothing.
 """
 
 from __future__ import annotations
@@ -9,29 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from mailauth.attempt import Attempt, Credential, Service
-from mailauth.dialogue import (
-    Action,
-    Actions,
-    Close,
-    Ending,
-    Enter,
-    Judge,
-    Lines,
-    LineTooLong,
-    Send,
-    StartTLS,
-)
+from mailauth.dialogue import Action, Actions, Close, Ending, Enter, Judge, LineTooLong, Send, StartTLS
 from mailauth.imap import replies, syntax
+from mailauth.imap.command import Commands, Partial, name_of
 from mailauth.imap.offer import Offer
 from mailauth.sasl.encoded import Broken, EncodedExchange, Prompt, Turn
 from mailauth.verdict import Accept, Defer, Outcome, Principal
 
-MAX_LINE_BYTES = 12_288 + 64  # a SASL response (RFC 4954 section 4.3 gives the figure) behind a tag and AUTHENTICATE
-MAX_LITERAL_BYTES = 4096  # RFC 7888 section 5
-MAX_COMMAND_BYTES = 16_384
 MAX_BAD_COMMANDS = 20  # some clients try a dozen commands first; two were fatal to Outlook elsewhere
 MAX_COMMANDS = 200  # before login; nobody needs a tenth of that
-HTTP_VERBS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"PATCH ", b"TRACE ")
+HTTP_VERBS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"PATCH ", b"TRACE ", b"PRI ")
+SHOW_A_PASSWORD = frozenset({b"LOGIN", b"AUTHENTICATE"})
+NO_TAG = b"*"
 
 
 class ImapDialogue:
@@ -39,9 +28,7 @@ class ImapDialogue:
 
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
-        self._lines = Lines(MAX_LINE_BYTES)
-        self._command = b""  # lines and literals of the command that is not yet whole
-        self._literal_bytes = 0  # octets of a literal still to come
+        self._input = Commands()
         self._exchange: EncodedExchange | None = None
         self._tag = b""
         self._peer = ""
@@ -51,9 +38,9 @@ class ImapDialogue:
         self._tickets = 0
         self._judging = False
         self._over = False
-        self._failures = 0
-        self._bad_commands = 0
-        self._commands = 0
+        self._failures_count = 0
+        self._bad_count = 0
+        self._commands_count = 0
         self._out: list[Action] = []
 
     # ---- inputs
@@ -66,7 +53,9 @@ class ImapDialogue:
         return self._flush()
 
     def received(self, data: bytes) -> Actions:
-        self._lines.feed(data)
+        if self._over:
+            return []
+        self._input.feed(data)
         self._go_on()
         return self._flush()
 
@@ -76,31 +65,28 @@ class ImapDialogue:
         return []
 
     def judged(self, ticket: int, outcome: Outcome) -> Actions:
-        if not self._judging or ticket != self._tickets:
+        if self._over or not self._judging or ticket != self._tickets:
             return []
         self._judging = False
         self._say(self._tag + b" " + replies.reply(outcome, self._offer.logged_in, self._offer.help_line))
         if type(outcome) is Accept:
             self._principal = outcome.principal
         elif type(outcome) is not Defer:
-            self._failures += 1
-        if self._failures >= self._offer.max_failures:
+            self._failures_count += 1
+        if self._failures_count >= self._offer.max_failures:
             self._leave(b"* BYE Too many failed logins.")
         self._go_on()
         return self._flush()
 
     def ending(self, cause: Ending) -> Actions:
-        if not self._over:
-            self._leave(replies.bye(cause))
+        self._leave(replies.bye(cause))
         return self._flush()
 
     def eof(self) -> Actions:
-        if not self._over:
-            self._over = True
-            self._out.append(Close())
+        self._leave()
         return self._flush()
 
-    # ---- the stream: lines, literals, responses
+    # ---- the stream: commands, literals, responses
 
     def _go_on(self) -> None:
         """Act on what has come, until more is needed."""
@@ -108,56 +94,43 @@ class ImapDialogue:
             while not (self._judging or self._over) and self._take():
                 pass
         except LineTooLong:
-            self._leave(b"* BYE [UNAVAILABLE] Line too long.")
+            self._leave(b"* BYE Line too long.")
 
     def _take(self) -> bool:
-        """Take one line or literal; False: it is not all there."""
-        if self._literal_bytes:
-            octets = self._lines.octets(self._literal_bytes)
-            if octets is None:
-                return False
-            self._literal_bytes = 0
-            self._command += octets
-            return True
-        line = self._lines.line()
-        if line is None:
-            return False
+        """Take one command or response; False: it is not all there."""
         if self._exchange is not None:
-            self._turn(self._exchange, self._exchange.answer(line.rstrip(b"\r\n")))
+            response = self._input.response()
+            if response is not None:
+                self._turn(self._exchange, self._exchange.answer(response.rstrip(b"\r\n")))
+            return response is not None
+        command = self._input.next()
+        if command is None:
+            return False
+        text = command if isinstance(command, bytes) else command.text
+        if self._principal is not None and text.strip() and name_of(text) not in COMMANDS:
+            self._over = True
+            self._out.append(Enter(self._principal, text + self._input.rest()))
+        elif isinstance(command, bytes):
+            self._execute(text[:-2] if text.endswith(b"\r\n") else text[:-1])
         else:
-            self._line(line)
+            self._announced(command)
         return True
 
-    def _line(self, line: bytes) -> None:
-        literal = syntax.announced(line)
-        first = not self._command
-        if first and self._principal is not None and not _needs_no_mailbox(line):
-            self._over = True
-            self._out.append(Enter(self._principal, line + self._lines.rest()))
-            return
-        if literal is None:
-            command, self._command = self._command + line, b""
-            self._execute(command)
-            return
-        if (
-            len(self._command) + len(line) + literal.size_bytes > MAX_COMMAND_BYTES
-            or literal.size_bytes > MAX_LITERAL_BYTES
-        ):
-            self._too_big(self._command + line, literal)
-        elif literal.synchronising and self._asks_in_clear(self._command + line):
-            self._reply(self._command + line, replies.PRIVACY_REQUIRED)
-            self._command = b""
+    def _announced(self, command: Partial) -> None:
+        """Say whether a literal may come."""
+        is_synchronising = command.literal.synchronising
+        self._tag = _tag(command.text.partition(b" ")[0])
+        if command.is_too_big:
+            self._bad(b"[TOOBIG] Literal too big.")
+            if not is_synchronising:  # it is on its way: there is no getting back in step
+                self._leave(b"* BYE Literal too big.")
+        elif is_synchronising and name_of(command.text) in SHOW_A_PASSWORD and not self._may_log_in():
+            self._reply(replies.PRIVACY_REQUIRED)
+            self._count_bad()
         else:
-            self._command += line
-            self._literal_bytes = literal.size_bytes
-            if literal.synchronising:
+            self._input.want(command)
+            if is_synchronising:
                 self._say(b"+ Ready")
-
-    def _too_big(self, text: bytes, literal: syntax.Announced) -> None:
-        self._command = b""
-        self._reply(text, b"BAD [TOOBIG] Literal too big.")
-        if not literal.synchronising:  # it is on its way: there is no getting back in step
-            self._leave(b"* BYE [UNAVAILABLE] Literal too big.")
 
     def _turn(self, exchange: EncodedExchange, turn: Turn) -> None:
         self._exchange = None
@@ -165,109 +138,105 @@ class ImapDialogue:
             self._exchange = exchange
             self._say(b"+ " + turn.line)
         elif isinstance(turn, Broken):
-            self._bad(self._tag, turn.text)
+            self._bad(turn.text)
         else:
             self._judge(turn)
 
     # ---- commands
 
     def _execute(self, command: bytes) -> None:
+        """One whole command, without its line end."""
         if not command.strip():  # an empty line is nothing (some clients send one after a literal)
             self._count_bad()
             return
-        if (
-            command.startswith(HTTP_VERBS) and self._principal is None
-        ):  # a browser made to speak to us: not one word more
-            self._over = True
-            self._out.append(Close())
+        if command.startswith(HTTP_VERBS) and self._principal is None:  # a browser, made to speak to us: not a word
+            self._leave()
             return
         tag, _, rest = command.partition(b" ")
         name, _, arguments = rest.partition(b" ")
-        self._commands += self._principal is None
-        if self._commands > MAX_COMMANDS:
+        self._tag = _tag(tag)
+        self._commands_count += self._principal is None
+        if self._commands_count > MAX_COMMANDS:
             self._leave(b"* BYE Too many commands.")
-        elif not syntax.TAG.fullmatch(tag):
-            self._bad(b"*", b"Unreadable tag.")
-        elif (handler := COMMANDS.get(name.strip().upper())) is None:
-            self._bad(tag, b"Unknown command, or not before login.")
+        elif self._tag == NO_TAG:
+            self._bad(b"Unreadable tag.")
+        elif (handler := COMMANDS.get(name.upper())) is None:
+            self._bad(b"Unknown command, or not before login.")
         else:
-            self._tag = tag
             handler(self, arguments)
 
     def _capability(self, arguments: bytes) -> None:
-        if arguments.strip():
-            return self._bad(self._tag, b"CAPABILITY takes no argument.")
+        if arguments:
+            return self._bad(b"CAPABILITY takes no argument.")
         return self._ok(b"CAPABILITY completed.", b"* CAPABILITY " + self._capabilities())
 
     def _noop(self, arguments: bytes) -> None:
-        if arguments.strip():
-            return self._bad(self._tag, b"NOOP takes no argument.")
+        if arguments:
+            return self._bad(b"NOOP takes no argument.")
         return self._ok(b"NOOP completed.")
 
     def _logout(self, arguments: bytes) -> None:
-        if arguments.strip():
-            return self._bad(self._tag, b"LOGOUT takes no argument.")
+        if arguments:
+            return self._bad(b"LOGOUT takes no argument.")
         self._ok(b"LOGOUT completed.", b"* BYE Logging out.")
-        self._over = True
-        self._out.append(Close())
-        return None
+        return self._leave()
 
     def _id(self, arguments: bytes) -> None:
         try:
             said = syntax.pairs(arguments)
         except syntax.BadSyntax as bad:
-            return self._bad(self._tag, str(bad).encode() + b".")
+            return self._bad(str(bad).encode() + b".")
         words = (said.get(b"name", b""), said.get(b"version", b""))
         self._client = "".join(c for c in b" ".join(words).decode(errors="replace").strip()[:100] if c.isprintable())
         return self._ok(b"ID completed.", b'* ID ("name" "mailauth")')
 
     def _starttls(self, arguments: bytes) -> None:
-        if arguments.strip():
-            return self._bad(self._tag, b"STARTTLS takes no argument.")
+        if arguments:
+            return self._bad(b"STARTTLS takes no argument.")
         if self._tls or not self._offer.starttls:
-            return self._bad(self._tag, b"TLS is on already." if self._tls else b"TLS is not available here.")
+            return self._bad(b"TLS is on already." if self._tls else b"TLS is not available here.")
         if self._principal is not None:
-            return self._bad(self._tag, b"Not after login.")
+            return self._bad(b"Not after login.")
         self._say(self._tag + b" OK Begin TLS negotiation now.")
-        self._lines.rest()  # what came behind in clear was not said under TLS: never acted on (RFC 3501 section 6.2.1)
+        self._input.rest()  # what came behind in clear was not said under TLS: never acted on (RFC 3501 section 6.2.1)
         self._out.append(StartTLS())
         return None
 
     def _login(self, arguments: bytes) -> None:
-        if self._refused_state():
+        given = self._strings(arguments)
+        if given is None:
             return None
-        try:
-            given = syntax.strings(arguments)
-        except syntax.BadSyntax as bad:
-            return self._bad(self._tag, str(bad).encode() + b".")
         if len(given) != 2 or not all(given):
-            return self._bad(self._tag, b"LOGIN takes a login and a password.")
+            return self._bad(b"LOGIN takes a login and a password.")
         if b"\0" in given[0] or b"\0" in given[1]:
-            return self._bad(self._tag, b"NUL in the login or password.")
+            return self._bad(b"NUL in the login or password.")
         login, password = (value.decode("utf-8", "surrogateescape") for value in given)
         return self._judge(Credential(login, password))
 
     def _authenticate(self, arguments: bytes) -> None:
-        if self._refused_state():
+        given = self._strings(arguments)
+        if given is None:
             return None
-        words = arguments.split()
-        if not 1 <= len(words) <= 2:
-            return self._bad(self._tag, b"AUTHENTICATE takes a mechanism and an optional initial response.")
-        factory = self._offer.mechanisms.get(words[0].decode("ascii", "replace").upper())
+        if not 1 <= len(given) <= 2:
+            return self._bad(b"AUTHENTICATE takes a mechanism and an optional initial response.")
+        factory = self._offer.mechanisms.get(given[0].decode("ascii", "replace").upper())
         if factory is None:
-            return self._reply_tagged(b"NO Unsupported authentication mechanism.")
+            return self._reply(b"NO Unsupported authentication mechanism.")
         exchange = EncodedExchange(factory)
-        return self._turn(exchange, exchange.begin(words[1] if len(words) == 2 else None))
+        return self._turn(exchange, exchange.begin(given[1] if len(given) == 2 else None))
 
-    def _refused_state(self) -> bool:
-        """Whether no password may be shown now; if so, that has been said."""
+    def _strings(self, arguments: bytes) -> list[bytes] | None:
+        """The arguments of a command that shows a password; None: not now, or unreadable, as has been said."""
         if self._principal is not None:
-            self._bad(self._tag, b"Already logged in.")
+            self._bad(b"Already logged in.")
         elif not self._may_log_in():
-            self._reply_tagged(replies.PRIVACY_REQUIRED)
+            self._reply(replies.PRIVACY_REQUIRED)
         else:
-            return False
-        return True
+            try:
+                return syntax.strings(arguments)
+            except syntax.BadSyntax as bad:
+                self._bad(str(bad).encode() + b".")
+        return None
 
     # ---- outputs
 
@@ -279,10 +248,6 @@ class ImapDialogue:
     def _may_log_in(self) -> bool:
         return self._tls or self._offer.clear
 
-    def _asks_in_clear(self, text: bytes) -> bool:
-        words = text.split(None, 2)
-        return not self._may_log_in() and len(words) > 1 and words[1].upper() == b"LOGIN"
-
     def _judge(self, credential: Credential) -> None:
         self._tickets += 1
         self._judging = True
@@ -291,32 +256,27 @@ class ImapDialogue:
     def _say(self, line: bytes) -> None:
         self._out.append(Send(line + b"\r\n"))
 
-    def _reply_tagged(self, text: bytes) -> None:
+    def _reply(self, text: bytes) -> None:
         self._say(self._tag + b" " + text)
-
-    def _reply(self, command: bytes, text: bytes) -> None:
-        """Answer a command that is not whole."""
-        tag = command.partition(b" ")[0]
-        self._say((tag if syntax.TAG.fullmatch(tag) else b"*") + b" " + text)
-        self._count_bad()
 
     def _ok(self, text: bytes, untagged: bytes = b"") -> None:
         self._say((untagged + b"\r\n" if untagged else b"") + self._tag + b" OK " + text)
 
-    def _bad(self, tag: bytes, text: bytes) -> None:
-        self._say(tag + b" BAD " + text)
+    def _bad(self, text: bytes) -> None:
+        self._reply(b"BAD " + text)
         self._count_bad()
 
     def _count_bad(self) -> None:
-        self._bad_commands += 1
-        if self._bad_commands >= MAX_BAD_COMMANDS:
+        self._bad_count += 1
+        if self._bad_count >= MAX_BAD_COMMANDS:
             self._leave(b"* BYE Too many bad commands.")
 
-    def _leave(self, bye: bytes) -> None:
+    def _leave(self, bye: bytes = b"") -> None:
         if self._over:
             return
         self._over = True
-        self._say(bye)
+        if bye:
+            self._say(bye)
         self._out.append(Close())
 
     def _flush(self) -> Actions:
@@ -335,7 +295,6 @@ COMMANDS: Mapping[bytes, Callable[[ImapDialogue, bytes], None]] = {
 }
 
 
-def _needs_no_mailbox(line: bytes) -> bool:
-    """Whether we can answer this command ourselves after login: then no mailbox is opened for it."""
-    words = line.split(None, 2)
-    return not words or (len(words) > 1 and words[1].upper() in COMMANDS)
+def _tag(word: bytes) -> bytes:
+    """What an answer begins with: the tag, if it is one."""
+    return word if syntax.TAG.fullmatch(word) else NO_TAG

@@ -11,6 +11,7 @@ what anybody else delivers, renames or removes is found by looking.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -24,6 +25,8 @@ from mailauth.mailbox.records import Records, Stamp
 from mailauth.mailbox.view import FolderGone, MessageGone, Stored, View
 
 RACY_NS = 1_000_000_000  # two changes this near may carry one and the same time of change (HFS+ and ext3 count seconds)
+
+_ARRIVAL = re.compile(r"([0-9]{1,18})\.(?:M([0-9]{1,9})P[0-9]+(?:Q([0-9]{1,18}))?)?")
 
 Uids = Iterable[int]
 FlagChange = Callable[[frozenset[str]], Collection[str]]
@@ -280,7 +283,8 @@ class Folder:
         return cur, new, *self.records.stamp()
 
 
-def _by_arrival(unique: str) -> tuple[int, str]:
-    """Names begin with the second of delivery."""
-    second = unique.partition(".")[0]
-    return (int(second) if second.isdecimal() and len(second) < 20 else 0), unique
+def _by_arrival(unique: str) -> tuple[int, int, int, str]:
+    """Names begin with the second of delivery; most go on with the microsecond, ours with a count too."""
+    match = _ARRIVAL.match(unique)
+    second, microsecond, count = (int(number or 0) for number in match.groups()) if match else (0, 0, 0)
+    return second, microsecond, count, unique

@@ -7,6 +7,7 @@ in memory, whatever is fetched.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Final
@@ -29,6 +30,7 @@ STRUCTURES: Final = frozenset({b"BODY", b"BODYSTRUCTURE"})
 SECTIONS: Final = frozenset({b"BODY", b"BODY.PEEK", b"RFC822", b"RFC822.HEADER", b"RFC822.TEXT"})
 ITEMS: Final = STRUCTURES | SECTIONS | {b"UID", b"FLAGS", b"INTERNALDATE", b"RFC822.SIZE", b"ENVELOPE"}
 
+FIELD_NAME = re.compile(rb"[!#$&'+,\-./0-9;<=>?@A-Z\[^_`a-z|~]+")  # RFC 5322 section 3.6.8, as far as an atom goes
 EXPUNGED = ResponseCode.of(b"EXPUNGEISSUED")  # RFC 5530 section 3
 UNAVAILABLE = ResponseCode.of(b"UNAVAILABLE")
 
@@ -42,17 +44,25 @@ class Content:
         self.message = message
 
     @cached_property
+    def whole(self) -> bytes:
+        """The octets of the message."""
+        return self.message.folder.read(self.message.uid)
+
+    @cached_property
     def tree(self) -> mime.Part:
-        """The whole message, in its parts."""
-        return mime.parse(self.message.folder.read(self.message.uid))
+        """The message in its parts."""
+        return mime.parse(self.whole)
 
     @cached_property
     def header(self) -> bytes:
         """Up to the empty line, which is part of it; of the file no more is read than is needed."""
-        if "tree" in self.__dict__:
-            return self.tree.header
-        data = self.message.folder.read_header(self.message.uid)
+        data = self.whole if "whole" in self.__dict__ else self.message.folder.read_header(self.message.uid)
         return data[: mime.header_end(data, 0, len(data))]
+
+    @property
+    def text(self) -> memoryview:
+        """All that follows the header."""
+        return memoryview(self.whole)[mime.header_end(self.whole, 0, len(self.whole)) :]
 
 
 class LastContent:
@@ -91,7 +101,8 @@ class FetchLines(UntaggedResponse):
             if attribute.value not in ITEMS:
                 raise NotSupportedError(f"FETCH {attribute.value.decode('ascii', 'replace')} is not supported.")
         self.found: Sequence[tuple[int, Message]] = ()
-        self._attributes = {bytes(attribute.for_response): attribute for attribute in attributes}
+        tidy = map(_tidied, attributes)
+        self._attributes = {bytes(attribute.for_response): attribute for attribute in tidy}
         self._flags = flags
         self._reply = reply
         self._last = last
@@ -163,20 +174,18 @@ class FetchLines(UntaggedResponse):
 def section(wanted: FetchAttribute.Section, content: Content) -> Octets | None:
     """The octets of `BODY[...]` (RFC 3501 section 6.4.5); None: there is no such part."""
     kind = wanted.specifier
-    if not wanted.parts and kind not in (None, b"TEXT"):
-        return _header(content.header, wanted)
-    part = mime.find(content.tree, wanted.parts) if wanted.parts else content.tree
+    if not wanted.parts:
+        return content.whole if kind is None else content.text if kind == b"TEXT" else _header(content.header, wanted)
+    part = mime.find(content.tree, wanted.parts)
     if part is None:
         return None
+    if kind is None:
+        return part.content
     if kind == b"MIME":
         return part.header
-    if kind is None:
-        return part.content if wanted.parts else part.data
-    if wanted.parts:  # HEADER and TEXT are those of a message within
-        if not part.is_message:
-            return None
-        part = part.parts[0]
-    return part.content if kind == b"TEXT" else _header(part.header, wanted)
+    if not part.is_message:  # HEADER and TEXT are those of a message within
+        return None
+    return part.parts[0].content if kind == b"TEXT" else _header(part.parts[0].header, wanted)
 
 
 def _header(header: bytes, wanted: FetchAttribute.Section) -> bytes:
@@ -187,9 +196,23 @@ def _header(header: bytes, wanted: FetchAttribute.Section) -> bytes:
     return b"".join(chosen) + b"\r\n"
 
 
+def _tidied(attribute: FetchAttribute) -> FetchAttribute:
+    """Field names without what pymap leaves on those that came quoted or as literals."""
+    wanted = attribute.section
+    if wanted is None or wanted.headers is None:
+        return attribute
+    names = frozenset(name.rpartition(b"\n")[2].strip(b'") ') for name in wanted.headers)
+    if not all(map(FIELD_NAME.fullmatch, names)):
+        raise NotSupportedError("No field has such a name.")
+    return FetchAttribute(
+        attribute.value, FetchAttribute.Section(wanted.parts, wanted.specifier, names), attribute.partial
+    )
+
+
 @lru_cache(maxsize=1024)
 def _flag_list(flags: frozenset[Flag]) -> bytes:
-    return b"(%b)" % b" ".join(sorted(map(bytes, flags)))
+    names = sorted((bytes(flag) for flag in flags), key=lambda name: (not name.startswith(b"\\"), name))
+    return b"(%b)" % b" ".join(names)
 
 
 def _internal_date(message: Message) -> bytes:

@@ -266,6 +266,9 @@ class Mail(SessionInterface):
             for uid in await self._account.work(folder, Folder.claim):
                 selected.session_flags.add_recent(uid)
         before, now = selected.mod_sequence or {}, folder.view.messages
+        if now is before:
+            selected.add_updates((), ())  # what could not be told before may be told now
+            return selected
         changed = [Message(folder, stored) for uid, stored in now.items() if before.get(uid) is not stored]
         # A new message's flags are asked for by the client; volunteered, thousands of them would hold the loop.
         selected._silenced_flags.update(message.flags_key for message in changed if message.uid not in before)

@@ -26,7 +26,7 @@ from mailauth.mailbox.imap_mail import Mail, NotRemoved
 from mailauth.mailbox.imap_state import Config, State
 from mailauth.mailbox.keywords import KeywordsFull
 from mailauth.mailbox.layout import BadName, FolderExists, NoFolder
-from mailauth.mailbox.view import FolderGone, MessageGone
+from mailauth.mailbox.view import FolderGone
 from mailauth.mailbox.wire import LineTooLong, Silence, Wire
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,10 @@ class Conversation:
 
     async def _tell(self, command: IdleCommand) -> bool:
         """Say what has changed; True: that was a goodbye."""
-        updates = list(await self._state.updates(command))
+        try:
+            updates = list(await self._state.updates(command))
+        except OSError:  # the disk's fault: whatever it hides now, a later look shows
+            return False
         async with self._wire.reply():
             for update in updates:
                 await update.async_write(self._wire)
@@ -193,8 +196,6 @@ def _refusal(tag: bytes, fault: Exception) -> CommandResponse:
             code, text = b"NONEXISTENT", b"Mailbox does not exist."
         case FolderExists():
             code, text = b"ALREADYEXISTS", b"Mailbox already exists."
-        case MessageGone():
-            code, text = b"EXPUNGEISSUED", b"Message is gone."
         case KeywordsFull():
             code, text = b"LIMIT", b"This mailbox cannot have another keyword."
         case NotRemoved():

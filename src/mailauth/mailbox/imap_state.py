@@ -19,11 +19,12 @@ from pymap.imap.state import ConnectionState
 from pymap.interfaces.login import LoginInterface
 from pymap.parsing import EndLine, Params, Space
 from pymap.parsing.command import Command, CommandAuth, CommandNoArgs, CommandSelect
+from pymap.parsing.command.auth import AppendCommand
 from pymap.parsing.command.select import CloseCommand, FetchCommand, IdleCommand, StoreCommand
 from pymap.parsing.commands import Commands
 from pymap.parsing.exceptions import NotParseable
 from pymap.parsing.primitives import Atom
-from pymap.parsing.response import CommandResponse, ResponseCode, ResponseOk, UntaggedResponse
+from pymap.parsing.response import CommandResponse, ResponseBad, ResponseCode, ResponseOk, UntaggedResponse
 from pymap.parsing.specials import FetchAttribute
 from pymap.selected import SelectedMailbox
 from pysasl.hashing import BuiltinHash
@@ -140,6 +141,11 @@ class State(ConnectionState):
             lines.found = [(number, message) for number, message in found if not message.expunged]
             reply.add_untagged(lines)
         return reply, updates
+
+    async def do_append(self, cmd: AppendCommand) -> Answer:
+        if any(message.options for message in cmd.messages):  # what is no literal, pymap takes for an option
+            return ResponseBad(cmd.tag, b"APPEND: Invalid arguments."), None
+        return await super().do_append(cmd)
 
     async def do_close(self, cmd: CloseCommand) -> Answer:
         if self.selected.readonly:  # RFC 3501 section 6.4.2: nothing is removed, and that is no error

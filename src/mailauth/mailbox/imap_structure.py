@@ -13,8 +13,9 @@ from mailauth.mailbox.mime import Field, Parameterised, Part, parameterised
 
 NIL = b"NIL"
 MAX_QUOTED_BYTES = 1000  # longer ones go out as literals: some clients have short buffers for a line
-MAX_ADDRESSES_BYTES = 65_536  # of one field; parsing more would take seconds
+MAX_ADDRESSES_BYTES = 65_536  # of one field; no letter has more
 _UNQUOTABLE = re.compile(rb"[^\x20-\x7e]")
+_TOKEN = re.compile(rb"[^\s;()<>@,\"]+")
 _SPECIAL = re.compile(rb'(["\\])')
 
 
@@ -103,7 +104,8 @@ def _parameters(parameters: Mapping[bytes, bytes]) -> bytes:
 
 
 def _token(value: bytes | None) -> bytes | None:
-    return value.split(b";")[0].split(None, 1)[0].lower() if value and value.strip(b"; \t") else None
+    match = _TOKEN.match(value) if value else None
+    return match[0].lower() if match else None
 
 
 def _addresses(value: bytes | None, default: bytes = NIL) -> bytes:
@@ -112,7 +114,10 @@ def _addresses(value: bytes | None, default: bytes = NIL) -> bytes:
 
 
 def _pairs(value: bytes) -> list[tuple[str, str]]:
-    return getaddresses([value[:MAX_ADDRESSES_BYTES].decode("ascii", "surrogateescape")])
+    try:
+        return getaddresses([value[:MAX_ADDRESSES_BYTES].decode("ascii", "surrogateescape")])
+    except RecursionError:  # comments in comments in comments
+        return []
 
 
 def _address(name: str, address: str) -> bytes:

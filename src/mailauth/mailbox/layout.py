@@ -10,7 +10,6 @@ refused: no name leads anywhere else. A dot within a name is written as modified
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
@@ -155,10 +154,6 @@ class Layout:
             os.rename(source, target)
         except FileNotFoundError:
             raise NoFolder from None
-        except OSError as fault:
-            if fault.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                raise FolderExists from None
-            raise
         messagefile.sync_directory(self.root)
 
     def subscribed(self) -> list[str]:

@@ -56,9 +56,9 @@ def parse_name(name: str) -> Name:
 def mint_unique(content: bytes) -> str:
     """A name that no other delivery on any host has, telling the sizes when `content` is wire form in whole lines."""
     now_us = time.time_ns() // 1000
-    unique = (
-        f"{now_us // 1_000_000}.M{now_us % 1_000_000}P{os.getpid()}Q{next(_deliveries)}R{secrets.token_hex(4)}.{_HOST}"
-    )
+    second, microsecond = divmod(now_us, 1_000_000)
+    origin = f"M{microsecond:06d}P{os.getpid()}Q{next(_deliveries)}R{secrets.token_hex(4)}"
+    unique = f"{second}.{origin}.{_HOST}"
     if content.endswith(b"\r\n") and is_wire_form(content):
         return f"{unique},S={len(content)},W={len(content)}"
     return unique

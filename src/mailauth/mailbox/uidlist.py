@@ -62,10 +62,11 @@ def read(path: str) -> UidList | None:
     highest = 0
     for line in lines:
         front, colon, name = line.partition(b" :")
-        number, _, extra = front.partition(b" ")
-        if not colon or not number.isdigit() or len(number) > 10 or not highest < int(number) <= MAX_UID:
+        digits, _, extra = front.partition(b" ")
+        number = _number(digits)
+        if not colon or number <= highest:
             return None
-        highest = int(number)
+        highest = number
         unique = os.fsdecode(name.partition(b":")[0])
         found.uids[unique] = highest
         if extra:
@@ -77,11 +78,17 @@ def read(path: str) -> UidList | None:
 def _parse_header(line: bytes) -> UidList | None:
     version, *words = line.split(b" ")
     values = {word[:1]: word[1:] for word in words}
-    validity, next_uid = values.get(b"V", b""), values.get(b"N", b"")
-    if version != b"3" or not validity.isdigit() or not next_uid.isdigit() or not 0 < int(validity) <= MAX_UID:
+    validity, next_uid = _number(values.get(b"V", b"")), _number(values.get(b"N", b""))
+    if version != b"3" or not validity or not next_uid:
         return None
     folder_id = values.get(b"G", b"").decode("ascii", "replace")
-    return UidList(int(validity), int(next_uid), folder_id if folder_id.isalnum() else secrets.token_hex(16))
+    return UidList(validity, next_uid, folder_id if folder_id.isalnum() else secrets.token_hex(16))
+
+
+def _number(digits: bytes) -> int:
+    """A UID or UID validity; 0: it is none."""
+    number = int(digits) if digits.isdigit() and len(digits) <= 10 else 0
+    return number if number <= MAX_UID else 0
 
 
 def fresh() -> UidList:

@@ -19,7 +19,9 @@ from mailauth.verdict import Accept, Defer, Outcome, Principal
 MAX_LINE_BYTES = 12_288 + 64  # RFC 2449 allows 255; a SASL response may be as long as in SMTP
 MAX_BAD_COMMANDS = 20
 MAX_COMMANDS = 200  # before login
-HTTP_VERBS = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"TRACE"})
+HTTP_VERBS = frozenset(
+    {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"TRACE", b"PRI"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,9 @@ class Pop3Dialogue:
         self._tickets = 0
         self._judging = False
         self._over = False
-        self._failures = 0
-        self._bad_commands = 0
-        self._commands = 0
+        self._failures_count = 0
+        self._bad_count = 0
+        self._commands_count = 0
         self._out: list[Action] = []
 
     # ---- inputs
@@ -62,6 +64,8 @@ class Pop3Dialogue:
         return self._flush()
 
     def received(self, data: bytes) -> Actions:
+        if self._over:
+            return []
         self._lines.feed(data)
         self._go_on()
         return self._flush()
@@ -72,16 +76,16 @@ class Pop3Dialogue:
         return []
 
     def judged(self, ticket: int, outcome: Outcome) -> Actions:
-        if not self._judging or ticket != self._tickets:
+        if self._over or not self._judging or ticket != self._tickets:
             return []
         self._judging = False
         self._say(replies.reply(outcome, self._offer.help_line))
         if type(outcome) is Accept:
             self._principal = outcome.principal
         elif type(outcome) is not Defer:
-            self._failures += 1
-        if self._failures >= self._offer.max_failures:
-            self._leave(b"")
+            self._failures_count += 1
+        if self._failures_count >= self._offer.max_failures:
+            self._leave()
         self._go_on()
         return self._flush()
 
@@ -90,7 +94,7 @@ class Pop3Dialogue:
         return self._flush()
 
     def eof(self) -> Actions:
-        self._leave(b"")
+        self._leave()
         return self._flush()
 
     # ---- the stream
@@ -107,22 +111,21 @@ class Pop3Dialogue:
             self._leave(b"-ERR Line too long.")
 
     def _command(self, line: bytes) -> None:
-        words = line.split(None, 1)
-        name = words[0].upper() if words else b""
+        name, _, argument = (line[:-2] if line.endswith(b"\r\n") else line[:-1]).partition(b" ")
+        name = name.upper()
         if self._principal is not None and name != b"QUIT":
             self._over = True
             self._out.append(Enter(self._principal, line + self._lines.rest()))
             return
         if name in HTTP_VERBS and self._principal is None:  # a browser made to speak to us: not one word more
-            self._leave(b"")
+            self._leave()
             return
-        self._commands += self._principal is None
-        if self._commands > MAX_COMMANDS:
+        self._commands_count += self._principal is None
+        if self._commands_count > MAX_COMMANDS:
             self._leave(b"-ERR Too many commands.")
         elif (handler := COMMANDS.get(name)) is None:
             self._bad(b"Unknown command, or not before login.")
         else:
-            _, _, argument = line.rstrip(b"\r\n").partition(b" ")
             handler(self, argument)
 
     def _turn(self, exchange: EncodedExchange, turn: Turn) -> None:
@@ -209,11 +212,11 @@ class Pop3Dialogue:
 
     def _bad(self, text: bytes) -> None:
         self._say(b"-ERR " + text)
-        self._bad_commands += 1
-        if self._bad_commands >= MAX_BAD_COMMANDS:
+        self._bad_count += 1
+        if self._bad_count >= MAX_BAD_COMMANDS:
             self._leave(b"-ERR Too many bad commands.")
 
-    def _leave(self, bye: bytes) -> None:
+    def _leave(self, bye: bytes = b"") -> None:
         if self._over:
             return
         self._over = True

@@ -45,9 +45,12 @@ class Factory(Protocol):
 def decode(encoded: bytes) -> bytes:
     """One response out of its base64 (RFC 4648 section 4: canonical, nothing but the alphabet). Raises Malformed."""
     try:
-        return binascii.a2b_base64(encoded, strict_mode=True)
+        response = binascii.a2b_base64(encoded, strict_mode=True)
     except binascii.Error:
         raise Malformed("Invalid base64") from None
+    if encode(response) != encoded:  # strict mode lets too much padding through, and stray bits
+        raise Malformed("Invalid base64")
+    return response
 
 
 def decode_initial(encoded: bytes) -> bytes:

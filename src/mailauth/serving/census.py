@@ -5,8 +5,8 @@ Rule: no clocks, no sockets; a connection is anything with `end`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from ipaddress import ip_address, ip_network
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
 from mailauth.dialogue import Ending
@@ -35,10 +35,10 @@ def source_of(peer: str) -> str:
 class Census:
     """Counts connections. trusted: networks (webmail, proxies) whose sources have no bound of their own."""
 
-    def __init__(self, max_total: int, max_per_source: int, trusted: tuple[str, ...] = ()) -> None:
+    def __init__(self, max_total: int, max_per_source: int, trusted: Sequence[IPv4Network | IPv6Network] = ()) -> None:
         self._max_total = max_total
         self._max_per_source = max_per_source
-        self._trusted = [ip_network(network, strict=False) for network in trusted]
+        self._trusted = trusted
         self._per_source: dict[str, int] = {}
         self._strangers: dict[Connection, None] = {}  # not logged in, oldest first
         self._members: dict[Connection, str] = {}

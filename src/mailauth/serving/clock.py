@@ -26,7 +26,7 @@ class RefusalClock:
             return True
         loop = asyncio.get_running_loop()
         tick = math.ceil((arrived + self.delay_s) / self._tick_s)
-        if loop.time() > (tick + 1) * self._tick_s:
+        if loop.time() > tick * self._tick_s:
             return False
         leaving = self._waiting.get(tick)
         if leaving is None:
@@ -36,6 +36,4 @@ class RefusalClock:
         return True
 
     def _strike(self, tick: int) -> None:
-        leaving = self._waiting.pop(tick)
-        if not leaving.done():
-            leaving.set_result(None)
+        self._waiting.pop(tick).set_result(None)

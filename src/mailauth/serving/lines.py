@@ -10,10 +10,11 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from mailauth.attempt import Attempt, address_text
+from mailauth.attempt import address_text
 from mailauth.dialogue import Actions, Close, Dialogue, Ending, Enter, Judge, Send, StartTLS
 from mailauth.interfaces import Authenticator
 from mailauth.serving.census import Census
@@ -29,11 +30,15 @@ MailboxSession = Callable[
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Seconds. login: from connect to being in; idle: between two things a client says once it is in."""
+    """Seconds. login: from connect to being in; idle: between two things a client says once it is in.
+
+    linger: from our goodbye until a client that does not leave is cut.
+    """
 
     login_s: float = 60.0
     handshake_s: float = 15.0
     idle_s: float = 1800.0  # RFC 3501 section 5.4: not below 30 minutes
+    linger_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,12 @@ class LineConnection(asyncio.Protocol):
         self._peer = peer
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None  # one for all limits: it looks at `_due` when it strikes
+        self._due = 0.0
+        self._leaving = False  # goodbye was said: at `_due` the connection is cut
         self._waiting: asyncio.Task[None] | None = None  # a verdict or a handshake
         self._handshaking = False
+        self._choked = False  # the client does not read what we write
         self._held = b""  # what came while waiting
         self._client_done = False
         self._is_in = False
@@ -73,18 +81,20 @@ class LineConnection(asyncio.Protocol):
         if self._peer is None:
             self._peer = address_text(transport.get_extra_info("peername"))
         no_room = self._house.census.enter(self, self._peer)
-        self._timer = self._loop.call_later(self._house.limits.login_s, self.end, Ending.TIMEOUT)
+        limits = self._house.limits
+        self._due = self._loop.time() + limits.login_s
+        self._timer = self._loop.call_later(min(limits.login_s, limits.idle_s), self._strike)
         tls = transport.get_extra_info("sslcontext") is not None
         self._do(self._dialogue.opened(self._peer, tls, no_room))
 
     def data_received(self, data: bytes) -> None:
         if self._waiting is not None:
             self._held += data
-            if self._transport is not None:
+            if self._transport is not None and not self._handshaking:  # the TLS layer reads through it
                 self._transport.pause_reading()
             return
         if self._is_in:
-            self._restart_idle_timer()
+            self._due = self._loop.time() + self._house.limits.idle_s
         self._do(self._dialogue.received(data))
 
     def eof_received(self) -> bool:
@@ -95,10 +105,12 @@ class LineConnection(asyncio.Protocol):
         return self._transport is not None and self._transport.get_extra_info("sslcontext") is None
 
     def pause_writing(self) -> None:
+        self._choked = True
         if self._transport is not None:  # it does not read what we say: it need not say more
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self._choked = False
         if self._transport is not None and not self._held:
             self._transport.resume_reading()
 
@@ -110,17 +122,18 @@ class LineConnection(asyncio.Protocol):
     # ---- what others say
 
     def end(self, cause: Ending) -> None:
-        """Say goodbye and close, wherever the connection stands."""
+        """Say goodbye and close, wherever the connection stands. A client that does not leave then is cut."""
         if self._visit is not None:
             if not self._visit.done():
                 self._visit.set_result(cause)
+                self._cut_after(self._house.limits.linger_s)
             return
         if self._waiting is not None:
             self._waiting.cancel()
-        if self._handshaking and self._transport is not None:
-            self._transport.abort()
-            return
-        self._do(self._dialogue.ending(cause))
+        if self._handshaking:  # no words can be said
+            self._cut()
+        else:
+            self._do(self._dialogue.ending(cause))
 
     # ---- carrying out
 
@@ -135,11 +148,13 @@ class LineConnection(asyncio.Protocol):
             elif kind is Judge:
                 self._wait_for(self._judge(cast("Judge", action)))
             elif kind is StartTLS:
+                self._handshaking = True
                 self._wait_for(self._start_tls(transport))
             elif kind is Enter:
                 self._enter(transport, cast("Enter", action))
             elif kind is Close:
                 transport.close()
+                self._cut_after(self._house.limits.linger_s)
 
     def _wait_for(self, work: Awaitable[Actions]) -> None:
         self._waiting = self._loop.create_task(self._waited(work))
@@ -168,25 +183,23 @@ class LineConnection(asyncio.Protocol):
 
     async def _judge(self, judge: Judge) -> Actions:
         arrived = self._loop.time()
-        outcome = await self._verdict(judge.attempt)
+        outcome: Outcome
+        try:
+            outcome = await self._house.authenticator.authenticate(judge.attempt)
+        except Exception as bug:  # noqa: BLE001  somebody else's Authenticator: its faults judge nobody either
+            log.error("authenticator failed: %s", type(bug).__name__)
+            outcome = Defer(Cause.BUG)
         if type(outcome) is Accept:
             self._is_in = True
             self._house.census.logged_in(self)
-            self._restart_idle_timer()
+            self._due = arrived + self._house.limits.idle_s
         elif type(outcome) is Reject and not await self._house.refusals.hold(arrived):
             outcome = Defer(Cause.LATE)
         return self._dialogue.judged(judge.ticket, outcome)
 
-    async def _verdict(self, attempt: Attempt) -> Outcome:
-        try:
-            return await self._house.authenticator.authenticate(attempt)
-        except Exception as bug:  # noqa: BLE001  somebody else's Authenticator: its faults judge nobody either
-            log.error("authenticator failed: %s", type(bug).__name__)
-            return Defer(Cause.BUG)
-
     async def _start_tls(self, transport: asyncio.Transport) -> Actions:
         context = self._house.tls
-        self._handshaking = True
+        self._held = b""  # came in clear behind the command; from here on only TLS can bring more
         try:
             if context is None:
                 raise OSError
@@ -194,23 +207,25 @@ class LineConnection(asyncio.Protocol):
                 transport, self, context, server_side=True, ssl_handshake_timeout=self._house.limits.handshake_s
             )
         except (OSError, EOFError):  # ssl.SSLError and timeouts are OSErrors
-            transport.abort()
+            self._cut()
             return []
         if secured is None:  # the client left during the handshake
+            self._cut()
             return []
         self._handshaking = False
         self._transport = secured
-        self._held = b""  # came in clear behind the command
         return self._dialogue.tls_started()
 
     def _enter(self, transport: asyncio.Transport, enter: Enter) -> None:
         """Hand the connection to the mailbox, on streams from now on."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timer()
         reader = asyncio.StreamReader(loop=self._loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
+        if self._choked:
+            protocol.pause_writing()
+        transport.resume_reading()  # paused, if something is held; from now on the reader sets the pace
         reader.feed_data(enter.leftover + self._held)
         if self._client_done:
             reader.feed_eof()
@@ -234,17 +249,40 @@ class LineConnection(asyncio.Protocol):
             log.exception("mailbox session of %s failed: %s", principal.login, type(bug).__name__)
         finally:
             writer.close()
-            self._gone()
+            self._cut_after(self._house.limits.linger_s)
+        with suppress(OSError):
+            await writer.wait_closed()
+        self._gone()
 
     # ---- time and place
 
-    def _restart_idle_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(self._house.limits.idle_s, self.end, Ending.TIMEOUT)
+    def _strike(self) -> None:
+        """The timer's: a limit has passed, or it was moved meanwhile."""
+        remaining_s = self._due - self._loop.time()
+        if remaining_s > 0:
+            self._timer = self._loop.call_later(min(remaining_s, self._house.limits.idle_s), self._strike)
+        elif self._leaving:
+            self._cut()
+        else:
+            self.end(Ending.TIMEOUT)
 
-    def _gone(self) -> None:
+    def _cut_after(self, seconds: float) -> None:
+        """Cut the connection, if the client has not left by then."""
+        self._leaving = True
+        self._due = self._loop.time() + seconds
+        self._stop_timer()
+        self._timer = self._loop.call_later(seconds, self._strike)
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _cut(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        self._gone()
+
+    def _gone(self) -> None:
+        self._stop_timer()
         self._house.census.leave(self)

@@ -23,7 +23,8 @@ from mailauth.serving.proxy import BadHeader, read_header
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
-GOODBYE_S = 5.0  # after that, connections that do not leave are cut
+ACCEPT_AGAIN_S = 1.0  # out of descriptors: some connections have to end first
+GOODBYE_S = 6.0  # a little longer than a connection takes to cut a client that does not leave
 
 
 class CannotListen(Exception):
@@ -104,14 +105,15 @@ class Server:
 
     async def stop(self) -> None:
         """Accept no more, say goodbye to everyone, and wait a little for them to leave."""
-        loop = asyncio.get_running_loop()
         for server in self._servers:
             server.close()
-        for task in [*self._accepting, *self._arriving]:
+        at_work = [*self._accepting, *self._arriving]
+        for task in at_work:
             task.cancel()
+        await asyncio.gather(*at_work, return_exceptions=True)
         for door in self.doors:
             door.sock.close()
-        gone = loop.create_future()
+        gone = asyncio.get_running_loop().create_future()
         self.census.when_empty = gone.cancel  # wakes the wait below
         for connection in self.census.everyone():
             connection.end(Ending.SHUTDOWN)
@@ -126,7 +128,7 @@ class Server:
                 sock, address = await loop.sock_accept(door.sock)
             except OSError as error:
                 log.error("%s: cannot accept: %s", door.name, error.strerror)
-                await asyncio.sleep(1)  # out of descriptors: let some connections end first
+                await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
             task = loop.create_task(self._arrive(door, sock, address))
             self._arriving.add(task)
@@ -148,8 +150,11 @@ class Server:
         except BadHeader as bad:
             log.warning("%s: %s closed: %s", door.name, address_text(address), bad)
             sock.close()
-        except (OSError, asyncio.CancelledError):
+        except OSError:  # it left, or failed its handshake
             sock.close()
+        except asyncio.CancelledError:
+            sock.close()
+            raise
 
 
 def _is_within(peer: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 V1_SHORTEST = len(b"PROXY UNKNOWN\r\n")  # as long as what tells the versions apart, and no header is shorter
@@ -47,14 +47,12 @@ def parse_version_1(line: bytes) -> str | None:
         return None
     if len(words) != 6 or words[1] not in {b"TCP4", b"TCP6"} or not (_is_port(words[4]) and _is_port(words[5])):
         raise BadHeader("unreadable PROXY v1 line")
+    family = IPv4Address if words[1] == b"TCP4" else IPv6Address
     try:
-        source = ip_address(words[2].decode("ascii"))
-        ip_address(words[3].decode("ascii"))
+        source, _ = (family(word.decode("ascii")) for word in words[2:4])
     except ValueError:
         raise BadHeader("unreadable address in PROXY v1 line") from None
-    if source.version != int(words[1][3:]):
-        raise BadHeader("address of another family in PROXY v1 line")
-    return str(source)
+    return _text(source)
 
 
 def parse_version_2(head: bytes, body: bytes) -> str | None:
@@ -66,10 +64,19 @@ def parse_version_2(head: bytes, body: bytes) -> str | None:
     if command == 0 or family == 0:  # LOCAL: a health check of the proxy's own; UNSPEC: it cannot tell
         return None
     if family == 1 and transport == 1 and len(body) >= 12:
-        return str(IPv4Address(body[:4]))
+        return _text(IPv4Address(body[:4]))
     if family == 2 and transport == 1 and len(body) >= 36:
-        return str(IPv6Address(body[:16]))
+        return _text(IPv6Address(body[:16]))
     raise BadHeader("PROXY v2 header without a TCP address")
+
+
+def _text(address: IPv4Address | IPv6Address) -> str:
+    """As everywhere: mapped IPv4 is IPv4. Raises BadHeader for a scope id: it names an interface of somebody else's."""
+    if isinstance(address, IPv4Address):
+        return str(address)
+    if address.scope_id is not None:
+        raise BadHeader("address with a scope id in PROXY header")
+    return str(address.ipv4_mapped or address)
 
 
 async def _version_2(sock: socket.socket, head: bytes) -> str | None:

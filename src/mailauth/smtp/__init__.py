@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     from mailauth.smtp.plugin import with_auth
     from mailauth.smtp.relay import Relay
     from mailauth.smtp.server import SubmissionProtocol
-    from mailauth.smtp.submission import DeliveryFailed, Submission
+    from mailauth.smtp.submission import Submission
 
-__all__ = ["DeliveryFailed", "House", "Limits", "Relay", "Submission", "SubmissionProtocol", "with_auth"]
+__all__ = ["House", "Limits", "Relay", "Submission", "SubmissionProtocol", "with_auth"]
 
 HOMES = {
-    "DeliveryFailed": "submission",
     "House": "house",
     "Limits": "house",
     "Relay": "relay",

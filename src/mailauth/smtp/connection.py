@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 import traceback
 from collections.abc import Callable, Iterable
@@ -22,10 +23,11 @@ from mailauth.smtp import exchange, replies
 from mailauth.smtp.house import House
 
 log = logging.getLogger(__name__)
-logging.getLogger("mail.log").setLevel(logging.NOTSET)  # aiosmtpd's own: below, it writes down what clients say
+logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd's own: below, it writes down what clients say
 
 MAX_AUTH_LINE_BYTES = 12_288  # RFC 4954 section 4
 MAX_COMMAND_BYTES = 2_048  # RFC 5321 section 4.5.3.1.4 asks for 512; MAIL with all its parameters needs 1,050
+NO_TEXT = re.compile(rb"[\0\r\n]")
 LINGER_S = 5.0  # for a last reply to leave
 # ALPACA (USENIX Security 2021): a browser must not get a word of its own back from us.
 HTTP_VERBS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PRI", "PUT", "TRACE"))
@@ -40,7 +42,7 @@ class Connection(aiosmtpd.smtp.SMTP):
     def __init__(self, house: House, peer: str | None = None) -> None:
         self.command_size_limits = {}  # aiosmtpd's belongs to its class, and every new connection empties it
         super().__init__(
-            house.handler,
+            house.hooks,
             hostname=house.hostname,
             data_size_limit=house.limits.max_message_bytes,
             enable_SMTPUTF8=True,
@@ -155,7 +157,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         command = verb.upper().decode("ascii", "replace")
         if command in HTTP_VERBS:
             self._leave(replies.NOT_FOR_BROWSERS)
-        elif not line or any(octet in line for octet in (b"\0", b"\r", b"\n")):
+        elif not line or NO_TEXT.search(line):
             await self._junk(replies.NOT_A_LINE)
         elif len(line) > (MAX_AUTH_LINE_BYTES if command == "AUTH" else MAX_COMMAND_BYTES):
             await self._junk(replies.LINE_TOO_LONG)

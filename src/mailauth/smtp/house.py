@@ -6,7 +6,7 @@ Rule: values and functions handed in. Nothing here is specific to one connection
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,6 +39,18 @@ async def leave_at_once(arrived: float) -> bool:  # noqa: ARG001
     return True
 
 
+class Hooks:
+    """The hooks of a handler and nothing else: aiosmtpd searches its handler for them with each new connection."""
+
+    def __init__(self, handler: object) -> None:
+        for name in dir(handler):
+            if name.startswith("handle_"):
+                setattr(self, name, getattr(handler, name))
+
+    def __dir__(self) -> Iterable[str]:
+        return self.__dict__
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class House:
     """What all connections of one listener share.
@@ -59,3 +71,7 @@ class House:
     help_line: bytes = b""
     limits: Limits = field(default_factory=Limits)
     mechanisms: Mapping[str, Factory] = field(default_factory=lambda: MECHANISMS)
+    hooks: Hooks = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hooks", Hooks(self.handler))

@@ -26,8 +26,6 @@ NOT_FOR_BROWSERS = b"421 4.7.0 This is not a web server"
 NO_RESPONSE = b"421 4.4.2 No authentication response in time, closing the connection"
 RELAY_DOWN = b"451 4.4.1 The next mail server cannot take the message now, try again later"
 STORE_DOWN = b"451 4.3.0 Addresses cannot be looked up now, try again later"
-NOT_STORED = b"451 4.3.0 The message could not be stored, try again later"
-NO_SPACE = b"452 4.3.1 No space to store the message, try again later"
 TOO_MANY_RECIPIENTS = b"452 4.5.3 Too many recipients"
 FAULT = b"451 4.3.0 Internal error, try again later"
 
@@ -79,6 +77,11 @@ def broken(text: bytes) -> bytes:
 def accepted(transmission_id: str) -> bytes:
     """The message is safe with everybody it went to."""
     return b"250 2.0.0 Accepted as " + transmission_id.encode()
+
+
+def not_stored(why: str) -> bytes:
+    """Somebody's mailbox does not have the message."""
+    return b"451 4.3.0 The message could not be stored, try again later: " + why.encode("ascii", "replace")
 
 
 def bye(cause: Ending) -> bytes:

@@ -144,7 +144,7 @@ class SubmissionProtocol(Connection):
                 pass
             case _:
                 assert_never(outcome)
-        await self.push(replies.reply(outcome, self.house.help_line))
+        await self._say(replies.reply(outcome, self.house.help_line) + b"\r\n")  # has a count of its own
         if self._failures_count >= self.house.limits.max_failures and not self.state.authenticated:
             self._leave(replies.TOO_MANY_FAILURES)
 

@@ -18,6 +18,7 @@ from typing import Protocol, cast
 import aiosmtpd.smtp
 
 from mailauth.interfaces import Directory, StoreUnavailable
+from mailauth.mailbox.delivery import DeliveryFailed
 from mailauth.smtp import replies
 from mailauth.smtp.message import Trace, stamped
 from mailauth.smtp.relay import Refused, Relay, Unavailable
@@ -25,14 +26,6 @@ from mailauth.smtp.server import NULL_PATH, SubmissionProtocol, Transaction
 from mailauth.verdict import Principal
 
 log = logging.getLogger(__name__)
-
-
-class DeliveryFailed(Exception):
-    """The mailbox does not have the message. full: for lack of space."""
-
-    def __init__(self, *, full: bool = False) -> None:
-        super().__init__()
-        self.full = full
 
 
 class Deliver(Protocol):
@@ -126,7 +119,8 @@ class Submission:
         except Unavailable:
             return replies.RELAY_DOWN
         except DeliveryFailed as failed:
-            return replies.NO_SPACE if failed.full else replies.NOT_STORED
+            log.error("delivery id=%s failed: %s", transmission_id, failed)
+            return replies.not_stored(str(failed))
         log.info(
             "submitted id=%s account=%d mailboxes=%d elsewhere=%d bytes=%d",
             transmission_id,

@@ -1,0 +1,154 @@
+"""Listening: what is bound, what is said when it cannot be, and how a server stops."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from ipaddress import ip_network
+
+import pytest
+
+from doubles import Doorman
+from mailauth.dialogue import Ending
+from mailauth.serving.census import Census
+from mailauth.serving.lines import TimeLimits
+from mailauth.serving.listen import CannotListen, Door, Server, bind
+from servers import imap, listening
+from wire import DEADLINE_S, Wire, eventually
+
+
+def test_a_taken_port_is_named_with_advice() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CannotListen, match=f"127.0.0.1:{port}: the port is in use"):
+            bind("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "advice"),
+    [
+        ("192.0.2.1", 0, "192.0.2.1:0: this machine has no such address"),
+        ("127.0.0.1", 70000, "127.0.0.1:70000: "),
+        ("not.an.address.invalid", 0, "not.an.address.invalid:0: "),
+    ],
+)
+def test_an_address_that_cannot_be_bound_is_named(host: str, port: int, advice: str) -> None:
+    with pytest.raises(CannotListen, match=advice):
+        bind(host, port)
+
+
+def test_a_port_that_is_not_permitted_comes_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(sock: socket.socket, address: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(CannotListen, match=r"127\.0\.0\.1:143: not permitted; .* CAP_NET_BIND_SERVICE"):
+        bind("127.0.0.1", 143)
+
+
+def test_processes_may_share_a_port() -> None:
+    with bind("127.0.0.1", 0, reuse_port=True) as first:
+        bind("127.0.0.1", first.getsockname()[1], reuse_port=True).close()
+
+
+def test_ipv6_has_a_socket_of_its_own() -> None:
+    with bind("::1", 0) as six, bind("127.0.0.1", six.getsockname()[1]):
+        assert six.family == socket.AF_INET6
+
+
+async def test_a_client_on_ipv6_is_served() -> None:
+    doorman = Doorman()
+    async with listening(imap(clear=True), doorman, tls="off", host="::1") as running:
+        wire = await Wire.to(running.port, host="::1")
+        await wire.line()
+        assert (await wire.exchange(b"a LOGIN alice@example.test secret\r\n")).startswith(b"a OK ")
+        wire.close()
+    assert doorman.attempts[0].peer == "::1"
+
+
+async def test_a_stopped_server_takes_nobody_in() -> None:
+    async with listening(imap(), Doorman()) as running:
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        await Wire.to(running.port)
+
+
+async def test_a_server_stops_whoever_is_there(unfinished: Callable[[], int]) -> None:
+    limits = TimeLimits(handshake_s=DEADLINE_S)
+    async with (
+        listening(imap(), Doorman(), limits=limits, proxies=("127.0.0.0/8",)) as behind_proxy,
+        listening(imap(), Doorman(), limits=limits, proxies=("127.0.0.0/8",), tls="implicit") as in_handshake,
+    ):
+        silent = await Wire.to(behind_proxy.port)
+        shaking = await Wire.to(in_handshake.port)
+        await shaking.send_raw(b"PROXY UNKNOWN\r\n\x16\x03\x01")
+        await eventually(lambda: bool(in_handshake.server._arriving and behind_proxy.server._arriving))
+        await behind_proxy.server.stop()
+        await in_handshake.server.stop()
+        assert await silent.rest() == b""
+        assert await shaking.rest() == b""
+        silent.close()
+        shaking.close()
+        assert unfinished() == 0
+
+
+class Stubborn:
+    """A connection that never leaves."""
+
+    def __init__(self) -> None:
+        self.told: list[Ending] = []
+
+    def end(self, cause: Ending) -> None:
+        self.told.append(cause)
+
+
+async def test_a_server_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailauth.serving.listen.GOODBYE_S", 0.01)
+    census, stubborn = Census(10, 10), Stubborn()
+    census.enter(stubborn, "192.0.2.1")
+    server = Server(census, [])
+    await server.start()
+    async with asyncio.timeout(DEADLINE_S):
+        await server.stop()
+    assert stubborn.told == [Ending.SHUTDOWN]
+
+
+async def test_a_connection_that_cannot_be_accepted_costs_only_itself(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mailauth.serving.listen.ACCEPT_AGAIN_S", 0.01)
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[None] = loop.create_future()
+
+    class Greeter(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.set_result(None)
+            transport.close()
+
+    sock = bind("127.0.0.1", 0)
+    faults = [OSError(24, "Too many open files")]
+
+    class Accepting:
+        """The running loop, out of descriptors once."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(loop, name)
+
+        async def sock_accept(self, listening: socket.socket) -> object:
+            if faults:
+                raise faults.pop()
+            return await loop.sock_accept(listening)
+
+    door = Door("imap", sock, lambda peer: Greeter(), proxies=(ip_network("192.0.2.0/24"),))
+    server = Server(Census(10, 10), [door])
+    monkeypatch.setattr("mailauth.serving.listen.asyncio.get_running_loop", Accepting)
+    await server.start()
+    wire = await Wire.to(sock.getsockname()[1])
+    async with asyncio.timeout(DEADLINE_S):
+        await accepted
+    monkeypatch.undo()
+    await server.stop()
+    wire.close()
+    assert "imap: cannot accept: Too many open files" in caplog.text

@@ -1,0 +1,3 @@
+"""Transcripts are played on both event loops."""
+
+from loops import pytest_asyncio_loop_factories  # noqa: F401
