@@ -134,7 +134,7 @@ def _folder(folder: Path) -> Path:
 def _running(site: Site, folder: Path, **passdb: str) -> Iterator[Running]:
     ports = dict(zip(("imap", "imaps"), free_ports(2), strict=True))
     configuration = folder / "dovecot.conf"
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))
     configuration.write_text(CONFIGURATION.format(site=site, folder=folder, cores=cores, ports=ports, **passdb))
     command = ("dovecot", "-F", "-c", configuration)
     with Server(command, list(ports.values()), folder / "dovecot.log") as server:

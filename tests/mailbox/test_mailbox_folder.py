@@ -13,6 +13,7 @@ from mailauth.mailbox import folder as folder_module
 from mailauth.mailbox import messagefile, transfer
 from mailauth.mailbox.folder import RACY_NS, Folder
 from mailauth.mailbox.keywords import KeywordsFull
+from mailauth.mailbox.lock import directory_lock
 from mailauth.mailbox.messagefile import Size
 from mailauth.mailbox.view import FolderGone, MessageGone
 
@@ -410,10 +411,31 @@ def test_two_who_move_in_opposite_directions_do_not_wait_for_each_other(make):
 # ---- several processes
 
 
+def test_whoever_changes_a_folder_waits_for_the_lock(make):
+    folder = make(MESSAGE)
+    changes = [
+        lambda: folder.append(MESSAGE),
+        lambda: Folder(folder.path).append(MESSAGE),
+        lambda: folder.change_flags([1], lambda flags: flags | {r"\Seen"}),
+        folder.claim,
+        lambda: folder.expunge([1]),
+        lambda: transfer.copy(folder, [1], folder),
+    ]
+    for change in changes:
+        thread = threading.Thread(target=change)
+        with directory_lock(folder.path):  # held by "another process": on a descriptor of its own
+            thread.start()
+            thread.join(0.1)
+            assert thread.is_alive()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
 def test_processes_that_append_at_once_share_the_uids(make):
     folder = make()
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_append_many, args=(folder.path,)) for _ in range(3)]
+    start = context.Barrier(3)
+    processes = [context.Process(target=_append_many, args=(folder.path, start)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -424,8 +446,9 @@ def test_processes_that_append_at_once_share_the_uids(make):
     assert _uniques(folder) == _uniques_after(Folder(folder.path))
 
 
-def _append_many(path):
+def _append_many(path, start):
     folder = Folder(path)
+    start.wait(60)
     for number in range(20):
         uid = folder.append(b"%d\r\n" % number, {f"k{number % 5}"})
         folder.change_flags([uid], lambda flags: flags | {r"\Seen"})

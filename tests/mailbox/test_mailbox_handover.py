@@ -6,8 +6,8 @@ import sys
 
 import pytest
 import trustme
+from mailbox_house import LOGIN, House
 
-from conftest import LOGIN, House
 from mailauth.dialogue import Ending
 from mailauth.verdict import Principal
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mailbox_house import House
 
-from conftest import House
 from mailauth.dialogue import Ending
 from mailauth.mailbox import imap_session, maildir
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-
-from conftest import LOGIN, House
+from mailbox_house import LOGIN, House
 
 PIECES = st.sampled_from(
     [

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from mailbox_house import House
 
-from conftest import House
 from mailauth.mailbox import messagefile
 
 COUNT = 5000
