@@ -1,14 +1,14 @@
 """App passwords: how one is minted, shown, recognised, and found again by its selector.
 
-Source: RFC 2104 (HMAC), RFC 4086 section 2 (randomness); the rules of cleaning are this project's own.
+Source: RFC 7693 (keyed BLAKE2b), RFC 4086 section 2 (randomness); the rules of cleaning are this project's own.
 Rule: cleaning takes away what people and programs add, never case, and never touches a web password.
 """
 
 from __future__ import annotations
 
-import hmac
 import math
 import secrets
+from hashlib import blake2b
 
 ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # without 0 o 1 i l, which read alike
 LENGTH = 16
@@ -63,10 +63,10 @@ def clean(secret: bytes) -> str | None:
 
 
 def selector(subkey: bytes, login: str, cleaned: str) -> int:
-    """The first 16 bits of HMAC-SHA256 over login and password, each after its length: 0 to 65535.
+    """16 bits of keyed BLAKE2b (RFC 7693) over login and password, each after its length: 0 to 65535.
 
     subkey: `KeyRing.subkey("selector", ...)`. login: folded by names.fold.
     """
     name, password = login.encode(), cleaned.encode()
     message = b"%d:%b%d:%b" % (len(name), name, len(password), password)
-    return int.from_bytes(hmac.digest(subkey, message, "sha256")[:2], "big")
+    return int.from_bytes(blake2b(message, digest_size=2, key=subkey).digest(), "big")

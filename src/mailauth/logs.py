@@ -49,29 +49,34 @@ class LoginLog:
     def __init__(self, write: Callable[[str], object], clock: Callable[[], float] = time.time) -> None:
         self._write = write
         self._clock = clock
-        self._lines: list[str] = []
+        self._events: list[tuple[float, LoginJudged]] = []
 
     def __call__(self, event: LoginJudged) -> None:
         """Take one event; it is written within FLUSH_S."""
-        attempt = event.attempt
-        line = (
-            f"{stamp(self._clock())} login service={attempt.service} login={value(event.login or '-')}"
-            f" peer={attempt.peer or '-'} tls={'yes' if attempt.tls else 'no'} {told(event.outcome)}"
-            f" ms={event.took_ms:.1f}"
-        )
-        if attempt.client:
-            line += f" client={value(attempt.client)}"
-        if type(event.outcome) is Defer:
-            line += f" detail={value(event.detail or '-')}" + " alarm" * (event.outcome.cause in ALARMS)
-        if not self._lines:
+        if not self._events:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
-        self._lines.append(line)
+        self._events.append((self._clock(), event))
 
     def flush(self) -> None:
-        """Write what is waiting."""
-        if self._lines:
-            lines, self._lines = self._lines, []
-            self._write("\n".join(lines) + "\n")
+        """Write what is waiting. All lines are made together, so that no login pays for cold code."""
+        if self._events:
+            events, self._events = self._events, []
+            self._write("\n".join([line(*event) for event in events]) + "\n")
+
+
+def line(at: float, event: LoginJudged) -> str:
+    """The line of one event. at: epoch seconds."""
+    attempt = event.attempt
+    text = (
+        f"{stamp(at)} login service={attempt.service} login={value(event.login or '-')}"
+        f" peer={attempt.peer or '-'} tls={'yes' if attempt.tls else 'no'} {told(event.outcome)}"
+        f" ms={event.took_ms:.1f}"
+    )
+    if attempt.client:
+        text += f" client={value(attempt.client)}"
+    if type(event.outcome) is Defer:
+        text += f" detail={value(event.detail or '-')}" + " alarm" * (event.outcome.cause in ALARMS)
+    return text
 
 
 _second = (-1, "")

@@ -28,7 +28,7 @@ from site_of_tests import ACTOR, WRONG_PASSWORD_WORDS, Site
 pytestmark = pytest.mark.xdist_group("postgresql-faults")  # one server for all of this file
 
 DEADLINE_S = 2.0
-ROUNDS = 5
+ROUNDS = 3
 OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 

@@ -234,7 +234,9 @@ def test_it_can_be_ended_at_any_point(
         heard = stage.end(cause)
         assert stage.is_closed
         assert heard.count(b"\r\n") == (0 if was_closed else 1)
+        kept = buffered_bytes(stage.dialogue)
         assert stage.dialogue.received(b"a NOOP\r\n") == []
+        assert buffered_bytes(stage.dialogue) == kept
         assert stage.dialogue.judged(1, Accept(PRINCIPAL)) == []
 
 

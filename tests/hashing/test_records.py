@@ -11,7 +11,7 @@ from mailauth.hashing.scheme import Stored, unwrap
 from mailauth.interfaces import BadRecord, HashUnavailable
 
 CHEAP = Argon2id(time_cost=1, memory_kib=8)
-OURS = CHEAP.hash(b"secret")
+OURS = "$argon2id$v=19$m=8,t=1,p=1$Dy8LfJ6ZD/RORAEsuQfErg$al16n5bdXKmhOJ1Wb5pLjbcyCnAaQXksxiCZfBaLnmU"
 ARGON2I = hash_secret(b"secret", bytes(16), 1, 8, 1, 32, Type.I).decode()
 SSHA = "{SSHA.HEX}" + legacy.hashlib.sha1(b"secretsalt").hexdigest() + b"salt".hex()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from doors import Collector, Gate, Words, greeted
+from doors import IMAP, Collector, Gate, Words, greeted
 from doubles import Doorman
 from mailauth.attempt import Attempt
 from mailauth.dialogue import Actions, Ending
@@ -147,6 +148,28 @@ async def test_a_client_that_does_not_listen_to_our_goodbye_is_cut(words: Words)
         wire.close()
 
 
+async def test_a_client_that_does_not_read_is_not_read() -> None:
+    """Its answers wait for it; so does what it says. Only IMAP answers without end, to who is in."""
+    async with listening(IMAP.dialogue(clear=True), Doorman(), tls="off") as running:
+        running.server.doors[0].sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        wire = await greeted(running.port, receive_bytes=4096)
+        await wire.send(IMAP.login)
+        await wire.until(IMAP.accepted)
+        (connection,) = running.census.everyone()
+        assert isinstance(connection, LineConnection)
+        assert connection._transport is not None
+        sent, refused = 0, 0
+        while refused < 50:
+            try:
+                sent += wire.sock.send(IMAP.noop * 1000)
+            except BlockingIOError:
+                refused += 1
+            await asyncio.sleep(0.001)
+            assert sent < 20_000_000
+        assert connection._transport.get_write_buffer_size() < 2_000_000  # the answers to one reading
+        wire.reset()
+
+
 @pytest.mark.parametrize("kind", ["implicit", "off"])
 async def test_a_mailbox_that_has_more_to_say_than_its_client_hears_is_cut(words: Words, kind: str) -> None:
     async def talkative(
@@ -164,6 +187,7 @@ async def test_a_mailbox_that_has_more_to_say_than_its_client_hears_is_cut(words
         await wire.send(words.login + words.mailbox)
         await wire.until(words.accepted)
         await eventually(lambda: len(running.census) == 0)
+        assert len(await wire.rest()) < 20_000_000
         wire.close()
 
 
@@ -191,6 +215,21 @@ async def test_a_client_that_dribbles_is_not_logging_in(words: Words) -> None:
         wire.close()
 
 
+async def test_a_verdict_on_someone_who_was_sent_away_is_not_awaited(words: Words) -> None:
+    gate = Gate()
+    limits = TimeLimits(linger_s=10 * DEADLINE_S)
+    async with listening(words.dialogue(), gate, tls="implicit", limits=limits) as running:
+        wire = await greeted(running.port, tls=True)
+        await wire.send(words.login)
+        await gate.asked.wait()
+        for connection in running.census.everyone():
+            connection.end(Ending.REVOKED)
+        await eventually(lambda: gate.abandoned == 1)
+        heard = await wire.rest()
+        assert heard.removeprefix(words.asked).startswith(words.bye)
+        wire.close()
+
+
 async def test_a_verdict_that_takes_too_long_is_not_awaited(words: Words) -> None:
     gate = Gate()
     async with listening(words.dialogue(), gate, tls="implicit", limits=TimeLimits(login_s=0.05)) as running:
@@ -207,6 +246,19 @@ async def test_who_is_in_and_idle_is_told_to_go(words: Words) -> None:
         wire = await greeted(running.port, tls=True)
         await wire.send(words.login)
         assert await wire.rest() == words.asked + words.accepted + words.bye + b"Disconnected for inactivity.\r\n"
+        wire.close()
+
+
+async def test_who_says_something_is_not_idle(words: Words) -> None:
+    async with listening(words.dialogue(), Doorman(), tls="implicit") as running:
+        wire = await greeted(running.port, tls=True)
+        await wire.send(words.login)
+        await wire.until(words.accepted)
+        (connection,) = running.census.everyone()
+        assert isinstance(connection, LineConnection)
+        due = connection._due
+        await wire.send(b"half a comm")
+        await eventually(lambda: connection._due > due)
         wire.close()
 
 

@@ -200,16 +200,13 @@ class LineConnection(asyncio.Protocol):
     async def _start_tls(self, transport: asyncio.Transport) -> Actions:
         context = self._house.tls
         self._held = b""  # came in clear behind the command; from here on only TLS can bring more
-        try:
-            if context is None:
-                raise OSError
-            secured = await self._loop.start_tls(
-                transport, self, context, server_side=True, ssl_handshake_timeout=self._house.limits.handshake_s
-            )
-        except (OSError, EOFError):  # ssl.SSLError and timeouts are OSErrors
-            self._cut()
-            return []
-        if secured is None:  # the client left during the handshake
+        secured: asyncio.Transport | None = None
+        with suppress(OSError, EOFError):  # ssl.SSLError and timeouts are OSErrors
+            if context is not None:
+                secured = await self._loop.start_tls(
+                    transport, self, context, server_side=True, ssl_handshake_timeout=self._house.limits.handshake_s
+                )
+        if secured is None:  # the loop tells nobody that such a connection is lost
             self._cut()
             return []
         self._handshaking = False

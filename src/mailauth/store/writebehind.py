@@ -9,6 +9,7 @@ import logging
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from mailauth.events import LoginJudged
@@ -20,6 +21,7 @@ from mailauth.store.upkeep import local_domains, mark_reached, prune
 INTERVAL_S = 0.5
 INTERVAL_WHILE_DOWN_S = 5.0
 CLOSE_S = 5.0
+MAX_WAITING = 10_000
 MINUTE_S, HOUR_S = 60.0, 3600.0
 
 log = logging.getLogger(__name__)
@@ -37,15 +39,18 @@ class WriteBehind:
         self._clock = clock
         self._folding = Folding(secrets.token_hex(8))
         self._lock = threading.Lock()
+        self._waiting: deque[tuple[LoginJudged, float]] = deque()  # not yet folded; either end is safe from any thread
         self._down = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mailauth-writebehind", daemon=True)
         self._thread.start()
 
     def __call__(self, event: LoginJudged) -> None:
-        """Take one login into account: a few microseconds."""
-        with self._lock:
-            self._folding.note(event, self._clock())
+        """Take one login into account; it is folded by the thread, with all that came meanwhile."""
+        self._waiting.append((event, self._clock()))
+        if len(self._waiting) >= MAX_WAITING:  # the thread is busy with a slow store
+            with self._lock:
+                self._fold()
 
     def close(self, deadline_s: float = CLOSE_S) -> bool:
         """Write what is left, and say whether it was written in time."""
@@ -80,10 +85,15 @@ class WriteBehind:
 
     def _write(self, *, all_uses: bool) -> None:
         with self._lock:
+            self._fold()
             batch = self._folding.take(self._clock(), all_uses=all_uses)
         if batch and not self._try(lambda: self._write_batch(batch)):
             with self._lock:
                 self._folding.give_back(batch)
+
+    def _fold(self) -> None:
+        while self._waiting:
+            self._folding.note(*self._waiting.popleft())
 
     def _write_batch(self, batch: Batch) -> None:
         with self._store.transaction() as tx:
