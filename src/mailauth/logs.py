@@ -67,8 +67,10 @@ class LoginLog:
 def line(at: float, event: LoginJudged) -> str:
     """The line of one event. at: epoch seconds."""
     attempt = event.attempt
+    # What is no account's login may be a password, typed into the wrong field.
+    login = event.login if event.account_id is not None and event.login else "-"
     text = (
-        f"{stamp(at)} login service={attempt.service} login={value(event.login or '-')}"
+        f"{stamp(at)} login service={attempt.service} login={value(login)}"
         f" peer={attempt.peer or '-'} tls={'yes' if attempt.tls else 'no'} {told(event.outcome)}"
         f" ms={event.took_ms:.1f}"
     )

@@ -20,7 +20,7 @@ from mailauth.verdict import Accept, Cause, Defer, Outcome
 from servers import imap, pop3
 from stage import PRINCIPAL, REFUSED, Stage, bytewise, whole
 
-EXAMPLES = settings(max_examples=250, deadline=None)
+EXAMPLES = settings(max_examples=150, deadline=None)
 
 OUTCOMES = st.lists(
     st.sampled_from([Accept(PRINCIPAL), REFUSED, Defer(Cause.STORE), Defer(Cause.THROTTLED)]), min_size=1, max_size=4

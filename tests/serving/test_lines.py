@@ -257,6 +257,7 @@ async def test_who_says_something_is_not_idle(words: Words) -> None:
         (connection,) = running.census.everyone()
         assert isinstance(connection, LineConnection)
         due = connection._due
+        await asyncio.sleep(0.002)  # uvloop's clock counts milliseconds
         await wire.send(b"half a comm")
         await eventually(lambda: connection._due > due)
         wire.close()

@@ -31,7 +31,7 @@ def test_a_store_is_never_made_twice(database, ring):
 
 def test_an_upgrade_of_an_empty_database_and_of_a_current_one(empty_database):
     empty_database.store.driver.create()
-    with pytest.raises(SchemaMismatch, match="mailauth init"):
+    with pytest.raises(SchemaMismatch, match="mailauth db upgrade"):
         require_current(empty_database.store)
     assert upgrade(empty_database.store) == (None, HEAD)
     assert upgrade(empty_database.store) == (HEAD, HEAD)
