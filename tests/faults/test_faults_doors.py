@@ -42,15 +42,10 @@ NO_DELAY = UNTHROTTLED + "[replies]\nrefusal_delay_s = 0\n"
 
 # ---- the store
 
-GONE = [moved_away, replaced_by_garbage]
-READS_ON = "the connection that logins read stays with the file that it opened, though another is in its place"
-
 
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
 @pytest.mark.parametrize("broken", [moved_away, replaced_by_garbage, overwritten_by_garbage])
-def test_a_store_that_cannot_be_read_defers_everybody(tmp_path, broken, warm, request):
-    if warm and broken in GONE:
-        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=READS_ON))
+def test_a_store_that_cannot_be_read_defers_everybody(tmp_path, broken, warm):
     site = Site(tmp_path)
     secrets = secrets_of(site)
     with serving(site, secrets, warm=warm):
@@ -61,9 +56,8 @@ def test_a_store_that_cannot_be_read_defers_everybody(tmp_path, broken, warm, re
         assert_judged(answers(site, secrets))
 
 
-def test_a_store_put_in_the_place_of_another_is_the_one_that_counts(tmp_path, request):
+def test_a_store_put_in_the_place_of_another_is_the_one_that_counts(tmp_path):
     """As a restored backup is: or no revocation made in it would ever reach the doors."""
-    request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=READS_ON))
     site = Site(tmp_path)
     secrets = secrets_of(site)
     with connected(site) as connection:

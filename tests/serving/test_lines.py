@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,11 @@ from servers import listening
 from wire import DEADLINE_S, Wire, eventually
 
 pytestmark = pytest.mark.usefixtures("nothing_left_behind")
+
+
+def descriptors() -> int:
+    """How many this process has open."""
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 # ---- pipelining, dribbling, half-closing
@@ -136,6 +142,21 @@ async def test_a_client_that_leaves_while_its_refusal_is_held_leaves_nothing(wor
         await eventually(lambda: bool(doorman.attempts))
         wire.reset()
         await eventually(lambda: len(running.census) == 0)
+
+
+@pytest.mark.parametrize("kind", ["implicit", "starttls", "off"])
+async def test_no_descriptor_is_left_behind(words: Words, kind: str) -> None:
+    gate = Gate()
+    async with listening(words.dialogue(clear=True), gate, tls=kind) as running:
+        before = descriptors()
+        for said in (b"", b"half a line", words.login, words.logout, b"GET / HTTP/1.1\r\n", words.starttls):
+            for leave in (Wire.reset, Wire.close):
+                wire = await greeted(running.port, tls=kind == "implicit")
+                await wire.send(said)
+                leave(wire)
+        gate.go.set()
+        await eventually(lambda: len(running.census) == 0)
+        await eventually(lambda: descriptors() <= before)
 
 
 async def test_a_client_that_does_not_listen_to_our_goodbye_is_cut(words: Words) -> None:

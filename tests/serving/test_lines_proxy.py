@@ -84,6 +84,18 @@ async def test_the_client_that_a_proxy_names_is_the_one_that_is_judged(
     assert doorman.attempts[0].peer == peer
 
 
+async def test_the_client_that_a_proxy_names_is_the_one_that_is_counted(words: Words) -> None:
+    async with listening(words.dialogue(), Doorman(), census=Census(100, 1), proxies=("127.0.0.0/8",)) as running:
+        wires = []
+        for address, greeting in ((b"2001:db8::1", b"OK"), (b"2001:db8::2", b"many"), (b"2001:db8:0:1::1", b"OK")):
+            wire = await Wire.to(running.port)
+            await wire.send(b"PROXY TCP6 " + address + b" ::1 50000 993\r\n")
+            assert greeting in await wire.line()
+            wires.append(wire)
+        for wire in wires:
+            wire.close()
+
+
 @pytest.mark.parametrize("kind", ["implicit", "starttls"])
 @pytest.mark.parametrize("header", [b"PROXY TCP4 nonsense\r\n", b"a LOGIN alice@example.test secret\r\n"])
 async def test_without_a_right_header_nothing_is_said(

@@ -118,20 +118,25 @@ class SqliteReader:
     """The connection that logins read: used in the event loop's thread, since a read takes microseconds.
 
     No login waits for a lock in that thread: a locked read (rare: in WAL mode writers do not lock readers out) is
-    tried again until the deadline, the loop running meanwhile.
+    tried again until the deadline, the loop running meanwhile. An open file outlives its name: so that a store moved
+    away, or put in the place of another, is not read on as if nothing had happened, the name is looked at each time.
     """
 
     def __init__(self, driver: SqliteDriver, deadline_s: float) -> None:
         self._driver = driver
         self._deadline_s = deadline_s
         self._cursor: sqlite3.Cursor | None = None
+        self._path = str(driver.path)
+        self._file = (0, 0)  # device and inode of what is open
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """All rows of a SELECT. Raises StoreUnavailable; BadRecord for a text that is not UTF-8."""
         give_up_at, pause_s = 0.0, FIRST_PAUSE_S
         while True:
             try:
-                cursor = self._cursor or self._connected()
+                cursor = self._cursor
+                if cursor is None or _file_at(self._path) != self._file:
+                    cursor = self._connected()
                 return cursor.execute(statement, values).fetchall()
             except self._driver.error as error:
                 if not _locked(error):
@@ -144,20 +149,32 @@ class SqliteReader:
 
     async def close(self) -> None:
         """Close the connection; a later read opens it anew."""
-        if self._cursor is not None:
-            self._cursor.connection.close()
-            self._cursor = None
+        self._give_up()
 
     def _connected(self) -> sqlite3.Cursor:
+        self._give_up()
+        self._file = _file_at(self._path)
         self._cursor = self._driver.open(busy_timeout_s=0).cursor()
         return self._cursor
 
     def _lost(self, error: Exception) -> Exception:
         """The fault to raise. The connection is given up: the next read opens the file that is there then."""
+        self._give_up()
+        return self._driver.fault(error)
+
+    def _give_up(self) -> None:
         if self._cursor is not None:
             self._cursor.connection.close()
             self._cursor = None
-        return self._driver.fault(error)
+
+
+def _file_at(path: str) -> tuple[int, int]:
+    """Device and inode of the file of this name; of none, what no file has."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  at each login: a Path takes longer than the call
+    except OSError:
+        return -1, -1
+    return found.st_dev, found.st_ino
 
 
 def _locked(error: Exception) -> bool:
