@@ -77,7 +77,7 @@ class Visit:
 
     def run(self, *command: object, given: bytes = b"") -> Ended:
         ended = subprocess.run(
-            [str(word) for word in command],
+            self._words(command),
             cwd=self.folder,
             env=self.environment,
             input=given,
@@ -88,11 +88,16 @@ class Visit:
         )
         return Ended(ended.returncode, ended.stdout.decode(errors="replace"))
 
+    def _words(self, command: tuple[object, ...]) -> list[str]:
+        words = [str(word) for word in command]
+        assert not any(self.password in word for word in words)
+        return words
+
     def run_on_a_terminal(self, *command: object) -> Ended:
         """For a program that wants a screen."""
         screen, terminal = pty.openpty()
         process = subprocess.Popen(
-            [str(word) for word in command],
+            self._words(command),
             cwd=self.folder,
             env=self.environment,
             stdin=terminal,
