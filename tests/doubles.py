@@ -14,7 +14,7 @@ NO_DEMAND = Demand(PolicyLevel.OPTIONAL, None, False, False, None, False)
 
 
 class PlainHashes:
-    """Records are `plain:SECRET`, `weak:SECRET` (outdated); anything else is a BadRecord. Counts what it computes."""
+    """Records are `plain:SECRET`, `weak:SECRET` (legacy), `dear:SECRET` (of another cost); anything else is a BadRecord. Counts what it computes."""
 
     def __init__(self) -> None:
         self.computed = 0
@@ -26,7 +26,7 @@ class PlainHashes:
         if self.fault is not None:
             raise self.fault
         kind, _, stored = record.partition(":")
-        if kind not in {"plain", "weak"}:
+        if kind not in {"plain", "weak", "dear"}:
             raise BadRecord("unreadable")
         return stored.encode() == secret
 
@@ -34,6 +34,9 @@ class PlainHashes:
         return "plain:" + secret.decode()
 
     def outdated(self, record: str) -> bool:
+        return record.startswith(("weak:", "dear:"))
+
+    def is_legacy(self, record: str) -> bool:
         return record.startswith("weak:")
 
     def saturated(self, delay_s: float) -> bool:

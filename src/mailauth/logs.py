@@ -123,4 +123,5 @@ def configure(level: str, file: Path | None) -> TextIO:
     root.setLevel(level.upper())
     for chatty in ("mail.log", "pymap", "aiosmtpd"):  # below this they log what clients send, passwords included
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of each failure that we report ourselves
     return stream

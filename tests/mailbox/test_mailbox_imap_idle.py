@@ -139,7 +139,6 @@ async def test_one_look_serves_all_who_wait(house, monkeypatch):
     monkeypatch.setattr(watch, "_stale", counted)
     clients = [await _idling(house) for _ in range(5)]
     assert len(house.mailboxes._watch._waiting) == 1
-    looks.clear()
     Path(house.path, "new", "1.x").write_bytes(PLAIN)
     for client in clients:
         await client.lines_until(b"* 2 EXISTS")

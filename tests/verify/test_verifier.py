@@ -229,6 +229,14 @@ async def test_a_password_is_hashed_once_and_the_row_is_read_each_time(bench):
     assert stored.id == 100
 
 
+async def test_an_app_password_of_another_cost_is_hashed_once_too(bench):
+    bench.passdb.add(ALICE)
+    bench.passdb.mint(ALICE, APP, record=f"dear:{APP}")
+    for _ in range(4):
+        assert type(await bench.try_(APP)) is Accept
+    assert bench.hashes.computed == 1
+
+
 async def test_a_wrong_password_is_never_remembered_as_proof(bench):
     bench.passdb.add(ALICE, WEB)
     for _ in range(3):

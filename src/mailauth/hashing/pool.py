@@ -69,6 +69,10 @@ class HashPool:
         """Whether a new record should take this one's place. Raises BadRecord. Computes no hash."""
         return records.needs_rehash(record, self._scheme)
 
+    def is_legacy(self, record: str) -> bool:
+        """Whether this record is of another kind than Argon2. Raises BadRecord."""
+        return records.is_legacy(record)
+
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """The result of `work(*args)` in a thread, or its exception.
 

@@ -31,6 +31,11 @@ def needs_rehash(record: str, preferred: HashScheme) -> bool:
     return preferred.needs_rehash(stored.text()) if _is_argon2(stored) else True
 
 
+def is_legacy(record: str) -> bool:
+    """Whether the record is of another kind than Argon2, however strong. Raises BadRecord."""
+    return not _is_argon2(_unwrap(record))
+
+
 def _read(record: str) -> Check:
     stored = _unwrap(record)
     return argon2id.read(stored.text()) if _is_argon2(stored) else legacy.read(stored)

@@ -27,6 +27,9 @@ class Hashes(Protocol):
     def outdated(self, record: str) -> bool:
         """Whether this record is of another kind or strength than new ones."""
 
+    def is_legacy(self, record: str) -> bool:
+        """Whether this record is of an old kind, to be replaced at the next good login."""
+
     def saturated(self, delay_s: float) -> bool:
         """Whether a hash asked for now would be late by more than this."""
 
@@ -63,8 +66,8 @@ class Proofs:
         del self._flights[digest]
         if flight.cancelled() or flight.exception() is not None or not flight.result():
             return
-        if self._hashes.outdated(record):
-            return  # a weak record is remembered once it has been replaced
+        if self._hashes.is_legacy(record):
+            return  # remembered once it has been replaced
         self._proven[digest] = None
         if len(self._proven) > self._capacity:
             del self._proven[next(iter(self._proven))]
