@@ -14,7 +14,10 @@ NO_DEMAND = Demand(PolicyLevel.OPTIONAL, None, False, False, None, False)
 
 
 class PlainHashes:
-    """Records are `plain:SECRET`, `weak:SECRET` (legacy), `dear:SECRET` (of another cost); anything else is a BadRecord. Counts what it computes."""
+    """Records are `plain:SECRET`, `weak:SECRET` (legacy) and `dear:SECRET` (of another cost); else BadRecord.
+
+    Counts what it computes.
+    """
 
     def __init__(self) -> None:
         self.computed = 0

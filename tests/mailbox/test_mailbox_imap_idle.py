@@ -130,15 +130,19 @@ async def test_silence_has_its_limit_here_too(house, monkeypatch):
 async def test_one_look_serves_all_who_wait(house, monkeypatch):
     house.fill(PLAIN)
     looks = []
+    looked = asyncio.Event()
+    loop = asyncio.get_running_loop()
     real = watch._stale
 
     def counted(folders):
         looks.append(len(folders))
+        loop.call_soon_threadsafe(looked.set)
         return real(folders)
 
     monkeypatch.setattr(watch, "_stale", counted)
     clients = [await _idling(house) for _ in range(5)]
     assert len(house.mailboxes._watch._waiting) == 1
+    await asyncio.wait_for(looked.wait(), 10)
     Path(house.path, "new", "1.x").write_bytes(PLAIN)
     for client in clients:
         await client.lines_until(b"* 2 EXISTS")
