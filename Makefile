@@ -30,7 +30,7 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	@touch $@
 
 demo: $(VENV)/.run
-	@$(BIN)/mailauth demo
+	@$(BIN)/mailauth demo $(ARGS)
 
 test: check
 

@@ -24,7 +24,8 @@ from mailauth.accounts.refusals import NoSuch, Refused
 from mailauth.accounts.site import set_site
 from mailauth.accounts.views import as_json
 from mailauth.interfaces import BadRecord, PolicyLevel, StoreUnavailable
-from mailauth.store.engine import Clash, Transaction
+from mailauth.store.engine import Transaction
+from mailauth.store.faults import Clash
 
 ALICE = "alice@example.test"
 ROOT = {"actor": "cli:root"}

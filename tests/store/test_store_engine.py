@@ -11,7 +11,8 @@ import pytest
 
 import postgres
 from mailauth.interfaces import BadRecord, StoreUnavailable
-from mailauth.store.engine import Clash, CommitUnknown, open_store
+from mailauth.store.engine import open_store
+from mailauth.store.faults import Clash, CommitUnknown
 
 HOSTILE = "x'; DROP TABLE site; --%s%(a)s:b?\"\\ 国 \u202e"
 

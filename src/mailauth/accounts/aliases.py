@@ -5,7 +5,8 @@ from __future__ import annotations
 from mailauth.accounts.finding import folded, locked_account_row
 from mailauth.accounts.refusals import NoSuch, Refused
 from mailauth.accounts.unit import Unit, changing
-from mailauth.store.engine import Clash, Store
+from mailauth.store.engine import Store
+from mailauth.store.faults import Clash
 
 
 def add_alias(store: Store, login: str, alias: str, *, actor: str, now: float | None = None) -> str:

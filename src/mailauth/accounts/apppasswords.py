@@ -18,7 +18,8 @@ from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import AppPasswordView, app_password_view, moment, most_app_passwords, service_names
 from mailauth.attempt import Service
 from mailauth.keys import KeyRing
-from mailauth.store.engine import Clash, Row, Store
+from mailauth.store.engine import Row, Store
+from mailauth.store.faults import Clash
 from mailauth.store.keycheck import record_keys
 from mailauth.store.rows import mask_of
 from mailauth.store.upkeep import TOMBSTONE_S

@@ -9,7 +9,8 @@ from mailauth.accounts.finding import domain_row, folded_domain, locked_domain_r
 from mailauth.accounts.refusals import Refused
 from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import DomainView, domain_view
-from mailauth.store.engine import Clash, Store
+from mailauth.store.engine import Store
+from mailauth.store.faults import Clash
 from mailauth.store.rows import ALL_SERVICES
 from mailauth.store.upgrade import NO_POLICY
 

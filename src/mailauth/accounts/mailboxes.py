@@ -13,7 +13,8 @@ from mailauth.accounts.finding import account_row, domain_row, folded, folded_do
 from mailauth.accounts.refusals import Refused
 from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import AccountView, account_view, locked_by
-from mailauth.store.engine import Clash, Store
+from mailauth.store.engine import Store
+from mailauth.store.faults import Clash
 from mailauth.store.rows import ALL_SERVICES
 from mailauth.store.upgrade import NO_POLICY
 

@@ -13,20 +13,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from mailauth.interfaces import StoreUnavailable
-
 Row = dict[str, Any]
 SQLITE_SCHEME = "sqlite:///"
 POSTGRESQL_SCHEMES = ("postgresql://", "postgresql+psycopg://", "postgres://")
 MAX_IDLE_CONNECTIONS = 4  # the write-behind thread, and a few commands or pages
-
-
-class CommitUnknown(StoreUnavailable):
-    """The connection was lost during COMMIT: the change may have been made or not. Look before doing it again."""
-
-
-class Clash(Exception):
-    """A row like this is there already, or one it needs is gone: somebody else was quicker. Nothing was changed."""
 
 
 class Reader(Protocol):

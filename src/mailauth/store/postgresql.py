@@ -18,7 +18,7 @@ from psycopg.types.numeric import Int8BinaryDumper
 
 from mailauth.interfaces import StoreUnavailable
 from mailauth.store import sql_postgresql
-from mailauth.store.engine import Clash, CommitUnknown
+from mailauth.store.faults import Clash, CommitUnknown
 
 STATEMENT_TIMEOUT_S = 30.0  # for the cold path; a login has its own deadline
 DEFAULTS = {

@@ -18,7 +18,7 @@ from typing import Any
 
 from mailauth.interfaces import BadRecord, StoreUnavailable
 from mailauth.store import sql_sqlite
-from mailauth.store.engine import Clash, CommitUnknown
+from mailauth.store.faults import Clash, CommitUnknown
 
 BUSY_TIMEOUT_S = 10.0  # for the cold path: how long to wait for another writer
 CLASHES = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_FOREIGNKEY"}

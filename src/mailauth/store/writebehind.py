@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 from mailauth.events import LoginJudged
 from mailauth.interfaces import BadRecord, StoreUnavailable
-from mailauth.store.engine import Clash, Store
+from mailauth.store.engine import Store
+from mailauth.store.faults import Clash
 from mailauth.store.folding import Batch, Folding
 from mailauth.store.upkeep import local_domains, mark_reached, prune
 
