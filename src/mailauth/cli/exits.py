@@ -28,7 +28,7 @@ MEANING = {
     "mailauth.serving.listen.CannotListen": CONFIGURATION,
     "mailauth.founding.site.AlreadyThere": REFUSED_BY_DATA,
     "mailauth.store.upgrade.StoreExists": REFUSED_BY_DATA,
-    "mailauth.store.engine.Clash": REFUSED_BY_DATA,
+    "mailauth.store.faults.Clash": REFUSED_BY_DATA,
     "mailauth.cli.passwords.Unfit": REFUSED_BY_DATA,
     "mailauth.accounts.refusals.Refused": REFUSED_BY_DATA,
     "mailauth.accounts.refusals.NoSuch": NO_SUCH,
