@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +64,10 @@ def test_every_public_name_is_there():
         assert getattr(mailauth, name) is not None
     with pytest.raises(AttributeError):
         mailauth.nothing  # noqa: B018
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="limits are read in /proc")
+def test_no_core_is_dumped_of_a_server(site):
+    with site.serving() as process:
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)

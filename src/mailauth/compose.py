@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -116,6 +117,7 @@ async def serve(settings: Settings, ready: Callable[[list[str]], object]) -> Non
     ready: told once, when connections are accepted, with a line for each listener. Raises what open_core raises,
     BadCertificate and CannotListen, and then nothing has been served.
     """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold passwords
     stream = logs.configure(settings.log.level, settings.log.file)
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
