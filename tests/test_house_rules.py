@@ -33,6 +33,7 @@ ALLOWED_TO_SHOW = ("mailauth/keys.py", "cli/app_password.py", "demo/screen.py")
 OTHERS_CODE = {  # places that run somebody else's code, whose faults must not end a session, a thread or a command
     "smtp/connection.py",
     "smtp/exchange.py",
+    "mailauth/events.py",
     "mailbox/imap_session.py",
     "store/writebehind.py",
     "cli/main.py",

@@ -65,6 +65,12 @@ class Attempt:
         if type(self.service) is not Service:
             object.__setattr__(self, "service", Service(self.service))
 
+    def without_secret(self) -> Attempt:
+        """The same attempt, to be told about: without its password."""
+        credential = self.credential
+        told = Credential(credential.authcid, "", credential.authzid)
+        return Attempt(told, self.service, self.peer, self.tls, self.client)
+
 
 def address_text(peer: object) -> str:
     """The IP address in any common shape of a peer, as text; "" when there is none. Mapped IPv4 is IPv4."""

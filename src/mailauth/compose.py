@@ -12,7 +12,7 @@ import resource
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,7 +117,7 @@ async def serve(settings: Settings, ready: Callable[[list[str]], object]) -> Non
     ready: told once, when connections are accepted, with a line for each listener. Raises what open_core raises,
     BadCertificate and CannotListen, and then nothing has been served.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold passwords
+    _set_limits()
     stream = logs.configure(settings.log.level, settings.log.file)
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
@@ -142,6 +142,14 @@ async def serve(settings: Settings, ready: Callable[[list[str]], object]) -> Non
         finally:
             await server.stop()
             login_log.flush()
+
+
+def _set_limits() -> None:
+    """No core dump, which would hold passwords; and as many descriptors as this user may have."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says "unlimited" and means less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

@@ -5,17 +5,21 @@ Rule: an event never holds a secret, nor anything derived from one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from mailauth.attempt import Attempt
 from mailauth.verdict import Outcome
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class LoginJudged:
-    """One attempt has come to an end. login: folded, or None if the name was none; took_ms: without the refusal's wait.
+    """One attempt, told without its password, has come to an end.
 
+    login: folded, or None if the name was none. took_ms: without the refusal's wait.
     account_id: None when there is no such account, or it could not be read. detail: for the operator, on a Defer.
     """
 
@@ -38,6 +42,9 @@ class Events:
         self._listeners.append(listener)
 
     def emit(self, event: LoginJudged) -> None:
-        """Hand out one event."""
+        """Hand out one event. A listener that fails all the same takes nobody along."""
         for listener in self._listeners:
-            listener(event)
+            try:
+                listener(event)
+            except Exception as bug:  # noqa: BLE001  whatever it is, the login has been judged
+                log.error("a listener of logins failed: %s", type(bug).__name__)

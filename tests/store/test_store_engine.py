@@ -257,3 +257,14 @@ def test_an_unreachable_server_cannot_be_upgraded_either():
     for step in (driver.connect, driver.connect_for_upgrade):
         with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1"):
             step()
+
+
+def test_a_file_system_that_is_gone_is_a_store_that_is_unavailable(tmp_path, monkeypatch):
+    class Stale:
+        def exists(self):
+            raise OSError(116, "Stale file handle")
+
+    store = open_store(f"sqlite:///{tmp_path}/mailauth.db")
+    monkeypatch.setattr(store.driver, "path", Stale())
+    with pytest.raises(StoreUnavailable, match="Stale file handle"), store.reading():
+        pass

@@ -173,3 +173,24 @@ def test_old_rows_are_deleted(database, ring, app_password):
     upkeep.prune(store, NOW, 180)
     assert [row.actor for row in audit(store) if row.kind == "verify"] == ["179 days ago"]
     assert database.run("SELECT id FROM app_passwords ORDER BY id") == [(app_password.id,), (young.id,)]
+
+
+def test_a_bug_in_one_write_does_not_end_the_thread(store, app_password, monkeypatch, caplog):
+    monkeypatch.setattr("mailauth.store.writebehind.INTERVAL_S", 0.01)
+    monkeypatch.setattr("mailauth.store.writebehind.INTERVAL_WHILE_DOWN_S", 0.01)
+    real, failed = WriteBehind._write_batch, threading.Event()
+
+    def write(self, batch):
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("s3cret inside")
+        real(self, batch)
+
+    monkeypatch.setattr(WriteBehind, "_write_batch", write)
+    behind = WriteBehind(store, clock=lambda: NOW)
+    behind(accepted(app_password))
+    assert failed.wait(10)
+    assert behind.close()
+    assert len(logins(store)) == 1
+    assert "RuntimeError at" in caplog.text
+    assert "s3cret" not in caplog.text

@@ -68,9 +68,21 @@ def test_one_password_sprayed_over_many_names_counts_each_time(bench):
     assert sum(bench.guess("same", login=f"u{i}@example.test", account=i) is True for i in range(60)) == SOURCE_GUESSES
 
 
-@pytest.mark.parametrize("outcome", [RIGHT, Defer(Cause.STORE), Defer(Cause.BUSY), Reject(Reason.REVOKED)])
+@pytest.mark.parametrize("outcome", [RIGHT, Defer(Cause.STORE), Defer(Cause.BUSY), Reject(Reason.REVOKED, 7)])
 def test_only_a_wrong_guess_costs(bench, outcome):
     assert bench.admitted(range(200), outcome=outcome) == 200
+
+
+@pytest.mark.parametrize("reason", [Reason.DISABLED, Reason.SERVICE_OFF, Reason.UNKNOWN_LOGIN, Reason.AUTHZID])
+def test_whatever_the_account_s_state_a_wrong_guess_costs_the_same(bench, reason):
+    assert bench.admitted(range(100), outcome=Reject(reason)) == SOURCE_GUESSES
+
+
+def test_the_same_secret_shown_by_five_connections_at_once_is_paid_for_once(bench):
+    attempt = Attempt(Credential("a@example.test", "old"), Service.IMAP, "192.0.2.1", True)
+    for claim in [bench.throttle.claim(attempt, "a@example.test", 1) for _ in range(5)]:
+        claim.settle(WRONG)
+    assert bench.admitted(range(100)) == SOURCE_GUESSES - 1
 
 
 def test_a_guess_whose_client_left_stays_paid_for(bench):

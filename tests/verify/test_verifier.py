@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -319,7 +320,7 @@ async def test_every_attempt_is_told_once_and_never_with_its_secret(bench):
         (ALICE, 1, Reject),
         ("nobody@example.test", None, Reject),
     ]
-    assert "s3cret-guess" not in repr(bench.seen)
+    assert "s3cret-guess" not in str([dataclasses.asdict(event) for event in bench.seen])
 
 
 class Gate:
@@ -365,3 +366,33 @@ async def test_an_admitted_guess_is_settled_with_what_came_of_it():
         Reject(Reason.CLIENT_PASSWORDS_ONLY),
         Defer(Cause.BUSY),
     ]
+
+
+async def test_a_full_queue_makes_no_guess_free():
+    gate = Gate(None)
+    bench = Bench(throttle=gate)
+    bench.passdb.add(ALICE, WEB)
+    bench.hashes.full = True
+    assert await bench.try_("wrong") == Defer(Cause.BUSY)
+    assert gate.settled == [Reject(Reason.WRONG_PASSWORD)]
+
+
+async def test_a_web_password_that_is_proven_is_no_guess():
+    gate = Gate(None)
+    bench = Bench(throttle=gate)
+    bench.passdb.add(ALICE, WEB)
+    await bench.try_(WEB)
+    gate.wait = 60.0
+    assert type(await bench.try_(WEB)) is Accept
+    assert await bench.try_("wrong") == Defer(Cause.THROTTLED, 60.0)
+    assert bench.seen[-1].account_id == 1
+
+
+async def test_a_listener_that_fails_takes_no_login_along(bench):
+    def fails(event):
+        raise RuntimeError
+
+    bench.events._listeners.insert(0, fails)
+    bench.passdb.add(ALICE, WEB)
+    assert type(await bench.try_()) is Accept
+    assert len(bench.seen) == 1

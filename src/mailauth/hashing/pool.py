@@ -95,8 +95,10 @@ class HashPool:
             return self._predicted_wait_s()
 
     def saturated(self, delay_s: float) -> bool:
-        """Whether work that came now would begin later than this."""
-        return self.predicted_wait_s() > delay_s
+        """Whether work that came now would begin later than this, or not at all."""
+        with self._lock:
+            full = self._unfinished_count >= self._threads + self._queue_limit
+            return full or self._predicted_wait_s() > delay_s
 
     def close(self) -> None:
         """Refuse what waits, let what was begun end, and end the threads. Blocks until then."""

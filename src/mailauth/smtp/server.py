@@ -28,7 +28,7 @@ PATH = re.compile(
     re.VERBOSE,
 )
 NULL_PATH = "<>"  # as aiosmtpd's hooks are told it
-TRUSTED_SENDER = re.compile(r"\s+AUTH=\S+(?=\s|$)", re.IGNORECASE)
+TRUSTED_SENDER = re.compile(r"(?<!\s)\s+AUTH=\S+(?=\s|$)", re.IGNORECASE)  # never begins within a run of spaces
 
 
 class Transaction(aiosmtpd.smtp.Envelope):
@@ -137,8 +137,9 @@ class SubmissionProtocol(Connection):
             case Accept(principal):
                 self._enter(attempt, principal)
             case Reject():
-                self._failures_count += 1
-                if not await self.house.hold(arrived):
+                if await self.house.hold(arrived):
+                    self._failures_count += 1
+                else:
                     outcome = Defer(Cause.LATE)
             case Defer():
                 pass

@@ -81,8 +81,11 @@ class SqliteDriver:
 
     def open(self, busy_timeout_s: float) -> sqlite3.Connection:
         """A bare connection in autocommit to the file, which must be there. Raises StoreUnavailable."""
-        if not self.path.exists():
-            raise StoreUnavailable(f"{self.name}: there is no store; `mailauth init` makes one")
+        try:
+            if not self.path.exists():
+                raise StoreUnavailable(f"{self.name}: there is no store; `mailauth init` makes one")
+        except OSError as error:  # a lost network file system, a folder that may not be entered
+            raise StoreUnavailable(f"{self.name}: {error.strerror}") from None
         try:
             return sqlite3.connect(
                 f"{self.path.as_uri()}?mode=rw",

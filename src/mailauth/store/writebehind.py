@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from mailauth.events import LoginJudged
 from mailauth.interfaces import BadRecord, StoreUnavailable
+from mailauth.logs import whereabouts
 from mailauth.store.engine import Store
 from mailauth.store.faults import Clash
 from mailauth.store.folding import Batch, Folding
@@ -106,11 +107,16 @@ class WriteBehind:
         try:
             step()
         except (StoreUnavailable, BadRecord, Clash) as fault:
-            if not self._down:
-                log.warning("last uses and audit rows are kept in memory until the store takes them: %s", fault)
-            self._down = True
-            return False
+            return self._kept(str(fault))
+        except Exception as bug:  # noqa: BLE001  whatever it is, this thread must go on
+            return self._kept(whereabouts(bug))
         if self._down:
             log.warning("last uses and audit rows are written again")
         self._down = False
         return True
+
+    def _kept(self, why: str) -> bool:
+        if not self._down:
+            log.warning("last uses and audit rows are kept in memory until the store takes them: %s", why)
+        self._down = True
+        return False

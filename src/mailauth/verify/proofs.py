@@ -48,6 +48,10 @@ class Proofs:
         stored = record.encode()
         return hashlib.blake2b(len(stored).to_bytes(4, "big") + stored + secret, digest_size=16, key=self._key).digest()
 
+    def known(self, record: str, secret: bytes) -> bool:
+        """Whether it is remembered that the secret matches the record."""
+        return self._digest(record, secret) in self._proven
+
     async def match(self, record: str, secret: bytes) -> bool:
         """Whether the secret matches the record. Raises BadRecord, HashUnavailable, PoolBusy."""
         digest = self._digest(record, secret)

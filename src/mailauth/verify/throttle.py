@@ -1,9 +1,9 @@
 """Who may guess now: bounds on distinct wrong secrets, by source, and on wrong web passwords, by account.
 
 A guess is paid for when it is admitted, from a bucket that fills up again by time alone, and paid back unless it was
-refused for its secret; so guessing in parallel gains nothing, and a Defer is never counted. The same wrong secret for
-the same login is paid for once: a stale device repeats itself, a guesser does not. A secret that hits an app
-password's selector never comes here: nobody's guesses hold up a device with a minted password.
+judged and refused as no app password of the account; so guessing in parallel gains nothing, and what was not judged is
+not counted. The same wrong secret for the same login is paid for once: a stale device repeats itself, a guesser does
+not. A secret that hits a selector never comes here: nobody's guesses hold up a device with a minted password.
 
 Rule: memory only, bounded; sameness is a keyed digest under a key of this process. No clock but the one handed in.
 """
@@ -19,7 +19,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Generic, TypeVar
 
 from mailauth.attempt import Attempt
-from mailauth.verdict import Outcome, Reason, Reject
+from mailauth.verdict import Outcome, Reject
 
 SOURCE_GUESSES = 20.0  # distinct wrong secrets before a source has to wait
 SOURCE_REFILL_S = 30.0  # seconds until it may guess once more
@@ -28,8 +28,6 @@ ACCOUNT_REFILL_S = 36.0
 IPV6_SOURCE_BITS = 64  # one customer's network (RFC 6177)
 MAX_BUCKETS = 100_000  # about 40 MiB when full of sources that each guessed a little
 MAX_TAGS = 40  # wrong secrets remembered for a source: more than it can pay for within the time they matter
-
-GUESSES = frozenset({Reason.UNKNOWN_LOGIN, Reason.WRONG_PASSWORD, Reason.CLIENT_PASSWORDS_ONLY})
 
 Key = TypeVar("Key", str, int)
 
@@ -75,15 +73,20 @@ class Claim:
 
     def settle(self, outcome: Outcome) -> None:
         """Keep the price of a wrong guess, and give that of anything else back."""
-        if type(outcome) is Reject and outcome.reason in GUESSES:
-            if self.paid:
-                tags = self.paid[0].tags
-                tags[self.tag] = None
-                if len(tags) > MAX_TAGS:
-                    del tags[next(iter(tags))]
+        if type(outcome) is Reject and outcome.credential_id is None and self._is_new():
             return
         for bucket in self.paid:
             bucket.left += 1.0
+
+    def _is_new(self) -> bool:
+        """Remember the wrong secret; False: another connection has paid for it meanwhile."""
+        tags = self.paid[0].tags if self.paid else {}
+        if self.tag in tags:
+            return False
+        tags[self.tag] = None
+        if len(tags) > MAX_TAGS:
+            del tags[next(iter(tags))]
+        return True
 
 
 class GuessThrottle:

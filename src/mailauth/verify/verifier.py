@@ -89,12 +89,11 @@ class Verifier:
         """Judge one attempt. A fault of whatever kind is a Defer; only CancelledError passes."""
         began = time.perf_counter()
         trace = Trace()
+        saturated = False
         outcome: Outcome
         try:
             saturated = self._hashes.saturated(self._refusal_delay_s)  # asked first: it must not tell what was found
             outcome = await self._judge(attempt, trace)
-            if saturated and type(outcome) is Reject:
-                outcome = Defer(Cause.BUSY)
         except tuple(CAUSES) as fault:
             outcome = Defer(next(cause for kind, cause in CAUSES.items() if isinstance(fault, kind)))
             trace.detail = str(fault)
@@ -102,9 +101,12 @@ class Verifier:
             outcome = Defer(Cause.BUG)
             trace.detail = whereabouts(bug)
         if trace.claim is not None:
-            trace.claim.settle(outcome)
+            trace.claim.settle(outcome)  # as it was judged: a full queue makes no guess free
+        if saturated and type(outcome) is Reject:
+            outcome = Defer(Cause.BUSY)
         took_ms = (time.perf_counter() - began) * 1000
-        self._events.emit(LoginJudged(attempt, outcome, trace.login, trace.account_id, took_ms, trace.detail))
+        event = LoginJudged(attempt.without_secret(), outcome, trace.login, trace.account_id, took_ms, trace.detail)
+        self._events.emit(event)
         return outcome
 
     async def close(self) -> None:
@@ -123,14 +125,13 @@ class Verifier:
         if not secret or len(secret) > MAX_SECRET_BYTES:
             return Reject(Reason.WRONG_PASSWORD)
         cleaned = apppassword.clean(secret)
-        account = await self._lookup(login, cleaned)
+        account = await self._lookup(login, cleaned, trace)
         if account is None or not account.hits:
             wait_s = self._claim(attempt, login, account, trace)
             if wait_s is not None:
                 return Defer(Cause.THROTTLED, wait_s)
         if account is None:
             return Reject(Reason.UNKNOWN_LOGIN)
-        trace.account_id, trace.login = account.id, account.login
         if (closed := policy.standing(account, attempt.service)) is not None:
             return Reject(closed)
         by_app_password = await self._app_password(account, cleaned, attempt)
@@ -145,31 +146,31 @@ class Verifier:
         return Reject(Reason.WRONG_PASSWORD) if by_app_password is None else by_app_password
 
     def _claim(self, attempt: Attempt, login: str, account: Account | None, trace: Trace) -> float | None:
-        """Have a guess admitted; otherwise the seconds to wait."""
+        """Have a guess admitted; otherwise the seconds to wait. What is proven already is no guess."""
         if self._throttle is None:
             return None
-        judges_web = account is not None and not policy.app_passwords_only(account, self._clock())
-        claim = self._throttle.claim(attempt, login, account.id if account is not None and judges_web else None)
-        if isinstance(claim, float):
-            return claim
-        trace.claim = claim
-        return None
+        judged_by_web = None
+        if account is not None and not policy.app_passwords_only(account, self._clock()):
+            if account.web_record is not None and self._proofs.known(account.web_record, attempt.credential.secret):
+                return None
+            judged_by_web = account.id
+        claim = self._throttle.claim(attempt, login, judged_by_web)
+        trace.claim = None if isinstance(claim, float) else claim
+        return claim if isinstance(claim, float) else None
 
-    async def _lookup(self, login: str, cleaned: str | None) -> Account | None:
+    async def _lookup(self, login: str, cleaned: str | None, trace: Trace) -> Account | None:
         account = await self._read(login, cleaned)
-        if account is None and self._aliases_log_in:
-            owner = await self._passdb.canonical(login)
-            return None if owner is None else await self._read(owner, cleaned)
+        if account is None and self._aliases_log_in and (owner := await self._passdb.canonical(login)) is not None:
+            account = await self._read(owner, cleaned)
+        if account is not None:
+            trace.account_id, trace.login = account.id, account.login
         return account
 
     async def _read(self, login: str, cleaned: str | None) -> Account | None:
         return await self._passdb.lookup(login, () if cleaned is None else self._keys.selectors(login, cleaned))
 
     async def _app_password(self, account: Account, cleaned: str | None, attempt: Attempt) -> Accept | Reject | None:
-        """What the app passwords say: Accept, Reject if one was recognised and does not open this, None if none was.
-
-        Tombstones keep their hash and are verified like live ones: one wrong secret in 65,536 hits a selector.
-        """
+        """Accept; Reject, if one was recognised that opens nothing here; None, if none was. Tombstones count too."""
         recognised: Reject | None = None
         for stored in account.hits if cleaned is not None else ():
             if not await self._proofs.match(stored.record, (cleaned or "").encode()):
