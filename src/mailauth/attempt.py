@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from ipaddress import IPv6Address
 
 MAPPED_IPV4 = "::ffff:"  # RFC 4291 section 2.5.5.2: an IPv4 peer seen through an IPv6 socket
 
@@ -78,4 +79,9 @@ def address_text(peer: object) -> str:
         peer = peer[0] if peer else ""
     text = "" if peer is None else str(peer)
     text = text.partition("%")[0]  # a scope id names an interface of ours, not the client
-    return text[len(MAPPED_IPV4) :] if text.startswith(MAPPED_IPV4) and "." in text else text
+    if not text.lower().startswith(MAPPED_IPV4):
+        return text
+    try:
+        return str(IPv6Address(text).ipv4_mapped)
+    except ValueError:
+        return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import date
 
@@ -66,7 +67,12 @@ def add(
             alphabet=here.settings.policy.app_password_alphabet,
             actor=actor(),
         )
-        _print(minted, services or frozenset(Service), networks, expires_at, as_json)
+        try:
+            _print(minted, services or frozenset(Service), networks, expires_at, as_json)
+            sys.stdout.flush()
+        except OSError as error:  # nobody has seen it: it must not stay
+            use.revoke(here.store, minted.login, ids=[minted.id], actor=actor())
+            raise showing.Unprintable(f"app password {minted.id} was revoked again: {error.strerror}") from None
         if show_account(here.store, minted.login).effective_mode == "off":
             advice = f"`mailauth account set {minted.login} --mode on` ends that"
             click.echo(f"note: mail programs get in with the web password too; {advice}", err=True)

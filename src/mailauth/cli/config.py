@@ -8,7 +8,7 @@ import click
 
 from mailauth import config
 from mailauth.cli import exits, options, showing
-from mailauth.cli.opening import check_log
+from mailauth.cli.opening import check_log, check_mailbox
 from mailauth.config import ConfigError, Settings
 
 
@@ -21,7 +21,7 @@ def command() -> None:
 @options.config
 @options.as_json
 def check(config_file: str | None, as_json: bool) -> None:
-    """Check mailauth.toml and the files that it names: server key, certificate, secrets, log.
+    """Check mailauth.toml and the files that it names: server key, certificate, secrets, log, mailbox.
 
     Nothing is started and the store is not asked (see `mailauth db current` and `mailauth key status`). Everything
     found wrong is one line on standard error, and the exit code is then 78.
@@ -32,7 +32,9 @@ def check(config_file: str | None, as_json: bool) -> None:
     """
     settings = config.load(config.find(config_file))
     problems = [
-        problem for test in (_secrets, _key_file, _certificate, check_log) for problem in _problems(test, settings)
+        problem
+        for test in (_secrets, _key_file, _certificate, check_log, check_mailbox)
+        for problem in _problems(test, settings)
     ]
     if as_json:
         showing.print_json({"file": str(settings.source), "right": not problems, "problems": problems})

@@ -29,6 +29,7 @@ MEANING = {
     "mailauth.founding.site.AlreadyThere": REFUSED_BY_DATA,
     "mailauth.store.upgrade.StoreExists": REFUSED_BY_DATA,
     "mailauth.store.faults.Clash": REFUSED_BY_DATA,
+    "mailauth.cli.showing.Unprintable": UNAVAILABLE,
     "mailauth.cli.passwords.Unfit": REFUSED_BY_DATA,
     "mailauth.accounts.refusals.Refused": REFUSED_BY_DATA,
     "mailauth.accounts.refusals.NoSuch": NO_SUCH,

@@ -60,7 +60,10 @@ class Commands(click.Group):
         """Run the command line and exit. Whatever goes wrong is one line on standard error."""
         extra |= {"standalone_mode": False, "prog_name": "mailauth"}
         with _told():
+            if sys.stdout is None:  # closed by whoever started us: what is printed once would be lost
+                raise click.UsageError("standard output is closed; give it a file or a terminal")
             outcome = super().main(*args, **extra)
+            sys.stdout.flush()
             sys.exit(outcome if type(outcome) is int else exits.DONE)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
@@ -84,6 +87,8 @@ def _told() -> Iterator[None]:
         _fail(exits.USAGE, f"{path}: {_sentence(error.format_message())} (`{path} --help` shows how)")
     except (click.Abort, KeyboardInterrupt):
         _fail(exits.INTERRUPTED, "mailauth: interrupted")
+    except OSError as error:  # files and sockets have errors of their own kinds: this is the output
+        _fail(exits.UNAVAILABLE, f"mailauth: the output cannot be written: {error.strerror or type(error).__name__}")
     except Exception as error:  # noqa: BLE001  the one place where a bug may end
         _explain(error)
 

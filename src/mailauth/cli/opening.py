@@ -85,3 +85,12 @@ def check_log(settings: Settings) -> None:
             path.open("a", encoding="utf-8").close()
     except OSError as error:
         raise ConfigError(f"{settings.source}: [log] file: cannot write {path}: {error.strerror}") from None
+
+
+def check_mailbox(settings: Settings) -> None:
+    """See that mail can be kept where the configuration says. Raises ConfigError."""
+    path = settings.mailbox.path
+    there = next((place for place in (path, *path.parents) if place.exists()), path)
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        reason = f"{there} must be a folder that this user may write in" if there.exists() else "there is no such place"
+        raise ConfigError(f"{settings.source}: [mailbox] path: {reason}")

@@ -40,10 +40,12 @@ def shown(*, from_stdin: bool) -> bytes:
 
 def at_terminal() -> bool:
     """Whether somebody can be asked."""
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _first_line() -> bytes:
+    if sys.stdin is None:  # closed by whoever started us
+        return b""
     line = sys.stdin.buffer.readline(MAX_BYTES + 3)
     return line.removesuffix(b"\n").removesuffix(b"\r")
 

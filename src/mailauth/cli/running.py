@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 
 from mailauth import compose
-from mailauth.cli.opening import check_log, store_of
+from mailauth.cli.opening import check_log, check_mailbox, store_of
 from mailauth.config import Settings
 
 
@@ -16,6 +16,7 @@ def run(settings: Settings, ready: Callable[[list[str]], None]) -> None:
     Raises ConfigError, and whatever compose.serve raises.
     """
     check_log(settings)
+    check_mailbox(settings)
     store_of(settings).close()
     runner()(compose.serve(settings, ready))
 

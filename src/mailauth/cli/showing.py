@@ -16,6 +16,10 @@ import click
 from mailauth.accounts.views import as_json as view_as_json
 
 
+class Unprintable(Exception):
+    """What must be printed could not be. The text says what was done about it."""
+
+
 def printed(value: object) -> str:
     """One value for people: - for nothing, on and off, commas between several, control characters escaped."""
     if value is None or value in ("", (), []):

@@ -23,6 +23,12 @@ from mailauth.store.faults import Clash, CommitUnknown
 BUSY_TIMEOUT_S = 10.0  # for the cold path: how long to wait for another writer
 CLASHES = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_FOREIGNKEY"}
 NO_TEXT = ("Could not decode to UTF-8", "JSON cannot hold BLOB")  # of sqlite3 and of SQLite, for a value of no use
+ADVICE = {
+    "SQLITE_NOTADB": "; [store] url must name a store that `mailauth init` made",
+    "SQLITE_CANTOPEN": "; this user must be allowed to read and write the file, and to write in its folder",
+    "SQLITE_READONLY": "; this user must be allowed to write the file, and in its folder",
+    "SQLITE_FULL": "; make room, nothing was changed",
+}
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.05  # between two tries of a login's read while the database is locked
 
 
@@ -114,7 +120,8 @@ class SqliteDriver:
             return BadRecord(f"{self.name}: a value in the store is not the text it should be")
         if committing:
             return CommitUnknown(f"{self.name}: {error}; not known whether the change was made")
-        return StoreUnavailable(f"{self.name}: {error}")
+        advice = next((text for prefix, text in ADVICE.items() if kind.startswith(prefix)), "")
+        return StoreUnavailable(f"{self.name}: {error}{advice}")
 
 
 class SqliteReader:
