@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 from mailauth.attempt import Attempt
 from mailauth.verdict import Outcome, Reject
 
-SOURCE_GUESSES = 20.0  # distinct wrong secrets before a source has to wait
+SOURCE_GUESSES = 36.0  # distinct wrong secrets before a source has to wait: an office may mistype, a guesser may not
 SOURCE_REFILL_S = 30.0  # seconds until it may guess once more
 ACCOUNT_GUESSES = 100.0  # wrong web passwords in a row (NIST SP 800-63B-4, section 3.2.2)
 ACCOUNT_REFILL_S = 36.0
