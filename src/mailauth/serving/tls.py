@@ -23,13 +23,8 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 def reload(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     """Use the files' present content for new handshakes; live ones go on. Raises BadCertificate, keeping the old."""
-    _load(server_context_probe(), certificate, key)  # a broken pair must not touch the live context
+    _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)  # a broken pair must not touch the live context
     _load(context, certificate, key)
-
-
-def server_context_probe() -> ssl.SSLContext:
-    """A context to try a pair of files on."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
 
 def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
