@@ -21,7 +21,7 @@ from mailauth.sasl.mechanism import Factory
 from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock
 from mailauth.serving.lines import House, LineConnection, MailboxSession, TimeLimits
-from mailauth.serving.listen import Door, bind
+from mailauth.serving.listen import CannotListen, Door, bind
 
 if TYPE_CHECKING:
     from mailauth.smtp.relay import Relay
@@ -62,9 +62,12 @@ class Doors:
         doors: list[Door] = []
         try:
             doors.extend(self._door(listen) for listen in self._settings.listen)
-        except BaseException:
+        except BaseException as error:
             for door in doors:
                 door.sock.close()
+            if isinstance(error, CannotListen):
+                number = len(doors) + 1
+                raise CannotListen(f"{self._settings.source}: [[listen]] #{number} address: {error}") from None
             raise
         return doors
 

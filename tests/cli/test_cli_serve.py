@@ -107,7 +107,8 @@ def test_a_port_in_use_is_named(site: Path, offset: int) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 1995 + offset))
         taken.listen()
-        refused(78, f"cannot listen on 127.0.0.1:{1995 + offset}: the port is in use; stop what uses it")
+        where = f"{site}/mailauth.toml: [[listen]] #3 address: cannot listen on 127.0.0.1:{1995 + offset}"
+        refused(78, f"{where}: the port is in use; stop what uses it")
 
 
 def test_a_missing_certificate_is_named(site: Path, offset: int) -> None:

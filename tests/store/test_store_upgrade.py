@@ -166,3 +166,10 @@ def test_head_sorts_as_a_number():
 def _rows(store, statement):
     with store.reading() as tx:
         return tx.rows(statement)
+
+
+def test_tables_that_nobody_has_made_are_said_to_be_so(database):
+    database.run("UPDATE mailauth_version SET version_num = '0000'")
+    with pytest.raises(SchemaMismatch, match="restore a backup"):
+        upgrade(database.store)
+    assert database.run("SELECT version_num FROM mailauth_version") == [("0000",)]

@@ -110,6 +110,7 @@ def _refuse_newer(store: Store, found: str) -> None:
 def _run_migrations(store: Store) -> None:
     from alembic import command  # noqa: PLC0415 - see the rule above
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
     from sqlalchemy import create_engine, event, exc, pool  # noqa: PLC0415
 
     engine = create_engine(
@@ -123,6 +124,10 @@ def _run_migrations(store: Store) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, HEAD)
         return
+    except CommandError:
+        raise SchemaMismatch(
+            f"{store.driver.name} says that it has tables which no mailauth has made: restore a backup of it"
+        ) from None
     except exc.DBAPIError as error:
         fault = store.driver.fault(error.orig) if isinstance(error.orig, Exception) else None
     raise fault or StoreUnavailable(f"{store.driver.name}: the upgrade did not succeed; nothing was changed")
