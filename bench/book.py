@@ -34,17 +34,35 @@ class Row:
     logins: int
     per_s: float | None = None
     p50_ms: float | None = None
+    p95_ms: float | None = None
     p99_ms: float | None = None
     surprises: int = 0
     errors: int = 0
     quotes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Bound:
+    """A figure that is not to be above `most`."""
+
+    case: str
+    what: str
+    figure: float
+    unit: str
+    most: float
+
+    def __str__(self) -> str:
+        reached = "reached" if self.figure <= self.most else "NOT REACHED"
+        figure, most = f"{self.figure:,.1f} {self.unit}", f"{self.most:,.0f} {self.unit}"
+        return f"{self.case:13} {figure:>13} {self.what:45} goal: at most {most}  {reached}"
+
+
 @dataclass
 class Book:
-    """All rows, in the order of measuring; notes: what is no login."""
+    """All rows, in the order of measuring; bounds: what has a goal of its own; notes: what is no login."""
 
     rows: list[Row] = field(default_factory=list)
+    bounds: list[Bound] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
 
     def of(self, case: str, who: str) -> list[Row]:
@@ -74,7 +92,7 @@ class Book:
             yield f"| {' | '.join(cells)} |"
 
     def goals(self) -> Iterable[str]:
-        """A line for each goal whose case was measured."""
+        """A line for each goal whose case was measured, and for each bound."""
         measured = {row.case for row in self.rows}
         for case, to, most in GOALS:
             if case not in measured:
@@ -83,6 +101,7 @@ class Book:
             said = "not measured" if ratio is None else f"{_times(ratio)} x"
             reached = "" if ratio is None else "  reached" if ratio <= most else "  NOT REACHED"
             yield f"{case:13} {said:>13} {to:19} goal: at most {_times(most)} x{reached}"
+        yield from map(str, self.bounds)
 
     def wrong(self) -> list[str]:
         """What should not have come; empty: the figures can be trusted."""
@@ -91,7 +110,8 @@ class Book:
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         ratios = {f"{case} / {to}": self.ratio(case, to) for case, to, _ in GOALS}
-        return {"rows": [asdict(row) for row in self.rows], "ratios": ratios, "notes": self.notes}
+        bounds = [asdict(bound) for bound in self.bounds]
+        return {"rows": [asdict(row) for row in self.rows], "ratios": ratios, "bounds": bounds, "notes": self.notes}
 
 
 COLUMNS = (("per_s", 0), ("p50_ms", 2), ("p99_ms", 2))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import dovecot
+import overload
 from book import NOLOGIN, OURS, TEN_HASHES, Book, Row
 from driving import drive, held
 from mailauth.hashing.argon2id import Argon2id
@@ -52,6 +53,7 @@ class Bench:
     rounds: int
     connections: int
     idle: int
+    crowd: int
     missing: str | None
     book: Book
     tell: Callable[[str], None]
@@ -229,4 +231,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "wrong-of-ten": wrong_of_ten,
     "memory": memory,
     "open": opening,
+    "idle": overload.idle,
+    "storm": overload.storm,
 }
+APART = ("idle", "storm")  # by name only: they take minutes, and both processors

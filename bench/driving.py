@@ -30,18 +30,38 @@ def drive(plan: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
+def raging(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Logins while the block runs, and after it until their time is over; then what is yielded has the figures."""
+    figures: dict[str, Any] = {}
+    with _running(plan) as generator:
+        yield figures
+        said = generator.stdout.readline()  # type: ignore[union-attr]
+        if not said:
+            raise NoLoad(_last_line(generator.stderr.read()))  # type: ignore[union-attr]
+        figures |= json.loads(said)
+
+
+@contextmanager
 def held(plan: dict[str, Any]) -> Iterator[None]:
     """Connections that are open within the block. Raises NoLoad."""
+    with _running(plan) as generator:
+        if not generator.stdout.readline():  # type: ignore[union-attr]  # it says once that all are open
+            raise NoLoad(_last_line(generator.stderr.read()))  # type: ignore[union-attr]
+        yield
+
+
+@contextmanager
+def _running(plan: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
     pipe = subprocess.PIPE
     with subprocess.Popen(COMMAND, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as generator:
-        assert generator.stdin and generator.stdout and generator.stderr
+        assert generator.stdin is not None
         generator.stdin.write(json.dumps(plan) + "\n")
         generator.stdin.flush()
-        if not generator.stdout.readline():  # it says once that all are open
-            raise NoLoad(_last_line(generator.stderr.read()))
-        yield
-        generator.stdin.close()
-        generator.wait(PATIENCE_S)
+        try:
+            yield generator
+        finally:
+            generator.stdin.close()
+            generator.wait(PATIENCE_S)
 
 
 def _last_line(text: str) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import dovecot
 from book import Book
-from cases import CASES, Bench
+from cases import APART, CASES, Bench
 from driving import NoLoad
 from processes import DidNotStart
 from testsite import make
@@ -32,7 +32,7 @@ def main() -> int:
     """Run the cases; 0, or 1 if a verdict was not the expected one."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that servers are stopped
-    _allow_descriptors(options.idle + options.connections + DESCRIPTORS)
+    _allow_descriptors(max(options.idle, options.crowd) + options.connections + DESCRIPTORS)
     book = Book()
     with tempfile.TemporaryDirectory(prefix="mailauth-bench-") as name:
         folder = Path(name)
@@ -44,13 +44,14 @@ def main() -> int:
             rounds=options.rounds,
             connections=options.connections,
             idle=options.idle,
+            crowd=options.crowd,
             missing="left out" if options.alone else dovecot.why_not(),
             book=book,
             tell=_tell,
         )
         where = "all processors" if options.spread else _share_one_processor()
         try:
-            for case in options.cases or CASES:
+            for case in options.cases or [name for name in CASES if name not in APART]:
                 CASES[case](bench)
         except (DidNotStart, NoLoad) as reason:
             raise SystemExit(f"{case}: {reason}") from None
@@ -80,7 +81,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bench/run.py", description="CPU per login, beside Dovecot 2.3 if it is here."
     )
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; default: all")
+    parser.add_argument(
+        "cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; default: all but {' and '.join(APART)}"
+    )
     parser.add_argument(
         "--seconds", type=float, default=2.0, help="for which logins are begun in a round (%(default)s)"
     )
@@ -90,6 +93,9 @@ def _options() -> argparse.Namespace:
         "--accounts", type=int, default=100, help="with ten app passwords each; 2 at least (%(default)s)"
     )
     parser.add_argument("--idle", type=int, default=1000, help="connections of the case memory (%(default)s)")
+    parser.add_argument(
+        "--crowd", type=int, default=10_000, help="connections of the case idle; half as many log in (%(default)s)"
+    )
     parser.add_argument("--spread", action="store_true", help="on all processors: other rates, less firm CPU")
     parser.add_argument("--alone", action="store_true", help="without Dovecot")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")

@@ -28,6 +28,8 @@ APP_PASSWORDS = 10  # of each account: as many as it may have
 ACTOR = "bench"
 THREADS = 2
 CONNECTIONS = 100_000  # all of them come from one source here
+LAG = Path(__file__).with_name("lag.py")
+VICTIMS = 8
 LISTENERS = {"imap": ("imap", "off"), "imaps": ("imap", "implicit"), "pop3": ("pop3", "off"), "smtp": ("smtp", "off")}
 
 CONFIGURATION = """\
@@ -47,6 +49,9 @@ max_connections_per_source = {connections}
 
 [replies]
 refusal_delay_s = {refusal_delay_s}
+
+[limits]
+login_s = 600
 
 [log]
 file = "login.log"
@@ -78,10 +83,11 @@ class Running:
 
 @dataclass(frozen=True)
 class Site:
-    """The files and the accounts."""
+    """The files and the accounts. victims: accounts with a web password and mode off: each guess costs a hash."""
 
     layout: Layout
     accounts: tuple[Account, ...]
+    victims: tuple[str, ...]
 
     def configure(self, *, throttled: bool = True, refusal_delay_s: float = 2.0) -> dict[str, int]:
         """Write the configuration anew; the ports, by the keys of LISTENERS."""
@@ -103,10 +109,17 @@ class Site:
         return (sys.executable, "-m", "mailauth", *words, "--config", str(self.layout.config))
 
     @contextmanager
-    def serve(self, *, throttled: bool = True, refusal_delay_s: float = 2.0) -> Iterator[Running]:
-        """A new `mailauth serve`, which knows no proof yet. Raises DidNotStart."""
+    def serve(
+        self, *, throttled: bool = True, refusal_delay_s: float = 2.0, probe: Path | None = None
+    ) -> Iterator[Running]:
+        """A new `mailauth serve`, which knows no proof yet. probe: where it tells how it is (lag.py); None: nowhere.
+
+        Raises DidNotStart.
+        """
         ports = self.configure(throttled=throttled, refusal_delay_s=refusal_delay_s)
-        with Server(self.command("serve"), list(ports.values()), self.layout.folder / "serve.out") as server:
+        launcher = () if probe is None else (sys.executable, str(LAG), str(probe))
+        command = (*launcher, *self.command("serve"))
+        with Server(command, list(ports.values()), self.layout.folder / "serve.out") as server:
             yield Running(server, ports)
 
 
@@ -124,11 +137,13 @@ def make(folder: Path, account_count: int, tell: Callable[[str], None]) -> Site:
 
     with ThreadPoolExecutor(THREADS) as pool:
         passwords = list(pool.map(fill, logins))
+    victims = tuple(f"victim{number}@example.test" for number in range(VICTIMS))
+    for login in victims:
+        add_account(store, login, Argon2id().hash(b"correct horse battery"), actor=ACTOR)
     store.close()
     records = _records(layout.store)
-    return Site(
-        layout, tuple(Account(login, mine, records[login]) for login, mine in zip(logins, passwords, strict=True))
-    )
+    accounts = tuple(Account(login, mine, records[login]) for login, mine in zip(logins, passwords, strict=True))
+    return Site(layout, accounts, victims)
 
 
 def _fill(store: Store, ring: KeyRing, login: str) -> tuple[str, ...]:

@@ -36,6 +36,10 @@ class Said:
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def json_lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
 
 Cli = Callable[..., Said]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,11 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import postgres
 from mailauth.keys import KeyRing
 from mailauth.store.engine import Store, open_store
 from mailauth.store.upgrade import create
+
+# Where a result decides, one commit always gets the same examples; on a developer's machine they are new each time.
+settings.register_profile("ci", derandomize=True, database=None, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

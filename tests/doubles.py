@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from mailauth.attempt import Attempt, Service
-from mailauth.interfaces import Account, BadRecord, Demand, PolicyLevel, Selectors, StoredAppPassword
+from mailauth.interfaces import Account, BadRecord, Demand, Lane, PolicyLevel, Selectors, StoredAppPassword
 from mailauth.verdict import Accept, Outcome, Principal, Reason, Reject
 
 ALL_SERVICES = frozenset(Service)
@@ -23,8 +23,10 @@ class PlainHashes:
         self.computed = 0
         self.full = False
         self.fault: Exception | None = None
+        self.lanes: list[Lane] = []
 
-    async def verify(self, record: str, secret: bytes) -> bool:
+    async def verify(self, record: str, secret: bytes, lane: Lane = Lane.ORDINARY) -> bool:
+        self.lanes.append(lane)
         self.computed += 1
         if self.fault is not None:
             raise self.fault
@@ -33,7 +35,7 @@ class PlainHashes:
             raise BadRecord("unreadable")
         return stored.encode() == secret
 
-    async def hash(self, secret: bytes) -> str:
+    async def hash(self, secret: bytes, lane: Lane = Lane.ORDINARY) -> str:
         return "plain:" + secret.decode()
 
     def outdated(self, record: str) -> bool:
@@ -49,6 +51,8 @@ class PlainHashes:
 class LengthKeys:
     """One server key whose selectors are easy to foresee: the sum of the password's bytes."""
 
+    newest = 1
+
     def selectors(self, login: str, cleaned: str) -> Selectors:
         return ((1, sum(cleaned.encode())),)
 
@@ -62,12 +66,14 @@ class MemoryPassdb:
         self.aliases: dict[str, str] = {}
         self.fault: Exception | None = None
         self.replaced: list[tuple[int, str, str]] = []
+        self.moved: list[tuple[int, int, int, int]] = []
         self.lookups = 0
 
     def add(self, login: str, web: str | None = None, **changes: object) -> Account:
         account = Account(
             id=len(self.accounts) + 1,
             login=login,
+            domain_id=1,
             enabled=True,
             domain_enabled=True,
             client_logon=True,
@@ -75,6 +81,7 @@ class MemoryPassdb:
             mode_on=False,
             demands=(NO_DEMAND, NO_DEMAND, NO_DEMAND),
             web_record=None if web is None else f"plain:{web}",
+            web_changed_at=None,
             hits=(),
         )
         self.accounts[login] = replace(account, **changes)  # type: ignore[arg-type]
@@ -83,6 +90,7 @@ class MemoryPassdb:
     def mint(self, login: str, password: str, **changes: object) -> StoredAppPassword:
         stored = StoredAppPassword(
             id=100 + sum(len(minted) for minted in self.app_passwords.values()),
+            key_id=1,
             record=f"plain:{password}",
             services=ALL_SERVICES,
             networks=(),
@@ -93,6 +101,12 @@ class MemoryPassdb:
         stored = replace(stored, **changes)  # type: ignore[arg-type]
         self.app_passwords.setdefault(login, []).append((sum(password.encode()), stored))
         return stored
+
+    def revoke(self, login: str, password: str) -> None:
+        """Make tombstones of this app password."""
+        minted = self.app_passwords[login]
+        at = sum(password.encode())
+        self.app_passwords[login] = [(s, replace(stored, revoked=s == at)) for s, stored in minted]
 
     async def lookup(self, login: str, selectors: Selectors) -> Account | None:
         self.lookups += 1
@@ -105,6 +119,15 @@ class MemoryPassdb:
         hits = tuple(stored for selector, stored in self.app_passwords.get(login, []) if selector in wanted)
         return replace(account, hits=hits)
 
+    async def session(self, account_id: int, credential_id: int | None) -> Account | None:
+        if self.fault is not None:
+            raise self.fault
+        account = next((account for account in self.accounts.values() if account.id == account_id), None)
+        if account is None:
+            return None
+        hits = tuple(stored for _, stored in self.app_passwords.get(account.login, []) if stored.id == credential_id)
+        return replace(account, hits=hits)
+
     async def canonical(self, alias: str) -> str | None:
         if self.fault is not None:
             raise self.fault
@@ -112,6 +135,11 @@ class MemoryPassdb:
 
     async def replace_web_record(self, account_id: int, old: str, new: str) -> None:
         self.replaced.append((account_id, old, new))
+
+    async def reselect(self, credential_id: int, old_key: int, new_key: int, selector: int) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.moved.append((credential_id, old_key, new_key, selector))
 
 
 class Doorman:

@@ -42,8 +42,10 @@ def started() -> Iterator[Any]:
             if os.environ.get("CI") == "true":
                 pytest.fail(reason)
             pytest.skip(reason)
-        yield server
-        server.cleanup()
+        try:
+            yield server
+        finally:
+            server.cleanup()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -22,7 +22,8 @@ from mailauth.pop3.protocol import Offer as Pop3Offer
 from mailauth.pop3.protocol import Pop3Dialogue
 from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock
-from mailauth.serving.lines import House, LineConnection, MailboxSession, TimeLimits
+from mailauth.serving.handover import MailboxSession
+from mailauth.serving.lines import House, LineConnection, TimeLimits
 from mailauth.serving.listen import Door, Server, bind
 from mailauth.verdict import Principal
 
@@ -49,7 +50,12 @@ def client_tls() -> ssl.SSLContext:
 
 
 async def lobby(
-    principal: Principal, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ending: asyncio.Future[Ending]
+    principal: Principal,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    ending: asyncio.Future[Ending],
+    *,
+    named: Callable[[str], None],
 ) -> None:
     """A mailbox that says who came and echoes lines, until the client or the server has enough."""
     writer.write(f"* mailbox of {principal.login}\r\n".encode())

@@ -47,13 +47,17 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Site:
-    """One site in one folder. sections: TOML to add or to override the defaults with; timeout_s: of the store."""
+    """One site in one folder.
+
+    sections: TOML to add or to override the defaults with; timeout_s: of the store; launcher: what starts the server.
+    """
 
     folder: Path
     sections: str = "[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\n"
     url: str = ""
     tls_off: bool = False
     timeout_s: float = 5.0
+    launcher: tuple[str, ...] = ()
     ports: dict[tuple[Service, str], int] = field(init=False)
     ring: KeyRing = field(init=False)
     store: Store = field(init=False)
@@ -119,7 +123,7 @@ class Site:
         with self._log_file.open("a") as log:
             written = log.tell()
             process = subprocess.Popen(
-                [sys.executable, "-m", "mailauth", "serve", "--config", self.config],
+                [*self.launcher, sys.executable, "-m", "mailauth", "serve", "--config", self.config],
                 env=os.environ | environment,
                 stderr=log,
             )

@@ -54,6 +54,15 @@ async def test_verdicts_other_than_expected_are_surprises():
 
 
 @pytest.mark.slow
+async def test_one_of_several_verdicts_may_be_expected():
+    credentials = [["alice@example.test", "wrong", "deferred|refused"], ["alice@example.test", "wrong", "deferred|in"]]
+    async with listening(imap(clear=True), Doorman(), tls="off") as running:
+        figures = await generate(protocol="imap", port=running.port, credentials=credentials)
+    assert (figures["logins"], figures["surprises"], figures["errors"]) == (2, 1, 0)
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
+
+
+@pytest.mark.slow
 async def test_a_connection_that_ends_in_the_wrong_place_is_an_error():
     async def hang_up(reader, writer):
         writer.write(b"* OK ready\r\n")
@@ -111,6 +120,54 @@ def test_a_ratio_pairs_what_was_measured_side_by_side():
     rows[0] = book.Row("imap-plain", book.OURS, 101.0, 1)
     (goal,) = filled.goals()
     assert goal.endswith("NOT REACHED")
+
+
+@pytest.mark.slow
+def test_the_cases_of_overload_run_when_they_are_named(tmp_path):
+    report = tmp_path / "report.json"
+    options = ["--alone", "--accounts", "2", "--crowd", "20", "--json", str(report)]
+    done = subprocess.run(
+        [sys.executable, str(BENCH / "run.py"), "idle", "storm", *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    bounds = json.loads(report.read_text())["bounds"]
+    assert [bound["case"] for bound in bounds] == ["idle"] * 4 + ["storm"] * 2
+    assert all(bound["figure"] > 0 for bound in bounds)
+    assert "20 idle TLS connections before login" in done.stdout
+    assert "10 IMAP sessions in IDLE" in done.stdout
+
+
+def test_a_bound_is_reached_or_it_is_not():
+    book = load("book")
+    filled = book.Book(bounds=[book.Bound("storm", "p95", figure, "ms", 1000.0) for figure in (1000.0, 1000.1)])
+    assert [line.rpartition("  ")[2] for line in filled.goals()] == ["reached", "NOT REACHED"]
+
+
+def test_what_the_probe_has_told_is_read_but_for_half_a_line(tmp_path):
+    lag = load("lag")
+    file = tmp_path / "probe"
+    assert lag.told(file) == []
+    file.write_text("1.0 5.5 0.5 30\n2.0 7.5 1.5 31\n3.0 0.5 0.5 3")
+    assert [second.descriptors for second in lag.told(file)] == [30, 31]
+    assert lag.told(file, since=1.5) == [lag.Second(2.0, 7.5, 1.5, 31)]
+    assert lag.told(file, until=1.5) == [lag.Second(1.0, 5.5, 0.5, 30)]
+
+
+async def test_the_probe_sees_who_holds_the_loop(tmp_path, monkeypatch):
+    lag = load("lag")
+    monkeypatch.setattr(lag, "TELL_S", 0.01)
+    probe = lag.Probe(tmp_path / "probe")
+    await asyncio.sleep(0.05)
+    ends = time.thread_time() + 0.1
+    while time.thread_time() < ends:
+        pass
+    await asyncio.sleep(0.02)
+    probe.stop()
+    assert max(second.held_ms for second in lag.told(tmp_path / "probe")) >= 95
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import pytest
 from mailauth import config
 from mailauth.attempt import Service
 from mailauth.config import Address, ConfigError
-from mailauth.config.settings import SECTIONS, Hashing, Policy, Settings
+from mailauth.config.bounds import Hashing
+from mailauth.config.settings import SECTIONS, Policy, Settings
 from mailauth.config.writing import page, render
 from mailauth.hashing.argon2id import Argon2id
 from mailauth.interfaces import PolicyLevel

@@ -197,30 +197,101 @@ def test_rotation_by_root_leaves_the_file_to_its_owner(path):
     assert (path.stat().st_uid, path.stat().st_gid) == (12345, 54321)
 
 
-def test_two_rotations_at_once_lose_no_key(path, monkeypatch):
+def test_while_one_command_changes_the_file_no_other_does(path, monkeypatch):
     KeyRing.create(path)
-    write = keys._write_new
-    other = written(path.with_name("other"), f"1 {TIME} {ZERO}\n2 {TIME} {ONES}\n")
+    write, refusals = keys._write_new, []
 
-    def slow(draft, ring):
-        if other.exists():
-            other.replace(path)  # the other rotation ends just before ours takes its place
+    def beside(draft, ring):
+        for change in (KeyRing.rotate, lambda place: KeyRing.remove(place, 1)):
+            with pytest.raises(KeyFileError, match="another command is changing it; run this one again") as refusal:
+                change(path)
+            refusals.append(refusal)
         write(draft, ring)
 
-    monkeypatch.setattr(keys, "_write_new", slow)
-    with pytest.raises(KeyFileError, match="changed meanwhile"):
+    monkeypatch.setattr(keys, "_write_new", beside)
+    KeyRing.rotate(path)
+    assert len(refusals) == 2
+    assert KeyRing.load(path).ids == (1, 2)
+
+
+def test_a_file_that_was_replaced_before_it_was_locked_is_left_alone(path, monkeypatch):
+    KeyRing.create(path)
+    lock = keys.fcntl.flock
+
+    def late(descriptor, how):
+        written(path.with_name("other"), f"1 {TIME} {ZERO}\n2 {TIME} {ONES}\n").replace(path)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(keys.fcntl, "flock", late)
+    with pytest.raises(KeyFileError, match="another command is changing it"):
         KeyRing.rotate(path)
     assert KeyRing.load(path).ids == (1, 2)
-    assert KeyRing.rotate(path).ids == (1, 2, 3)
 
 
-def test_a_rotation_under_way_is_not_disturbed(path):
+def test_what_a_killed_rotation_left_is_in_nobodys_way(path):
     KeyRing.create(path)
-    draft = written(path.with_name(path.name + ".new"), "half")
-    with pytest.raises(KeyFileError, match="being rotated"):
+    written(path.with_name(path.name + ".new"), "half")
+    assert KeyRing.rotate(path).ids == (1, 2)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_rotation_that_fails_leaves_the_file_as_it_was(path, monkeypatch, call):
+    ring = KeyRing.create(path)
+
+    def fails(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*((keys.os, "fsync") if call == "fsync" else (type(path), "replace")), fails)
+    with pytest.raises(KeyFileError, match="it cannot be changed: No space left on device"):
         KeyRing.rotate(path)
-    assert draft.read_text() == "half"
-    assert KeyRing.load(path).ids == (1,)
+    assert KeyRing.load(path).keys == ring.keys
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_link_stays_a_link(path, tmp_path):
+    place = tmp_path / "elsewhere" / "real.key"
+    place.parent.mkdir()
+    KeyRing.create(place)
+    path.symlink_to(place)
+    KeyRing.rotate(path)
+    assert path.is_symlink()
+    assert KeyRing.load(place).ids == (1, 2)
+
+
+def test_a_missing_file_is_not_rotated(path):
+    with pytest.raises(KeyFileError, match="it is missing; restore it"):
+        KeyRing.rotate(path)
+    assert not path.exists()
+
+
+def test_a_file_takes_so_many_keys_and_no_more(path):
+    written(path, "".join(f"{n} {TIME} {ZERO}\n" for n in range(1, keys.MAX_KEYS + 1)))
+    with pytest.raises(KeyFileError, match="64 keys, the most there can be; `mailauth key remove`"):
+        KeyRing.rotate(path)
+    assert len(KeyRing.load(path).keys) == keys.MAX_KEYS
+    with pytest.raises(KeyFileError, match="no key file"):
+        KeyRing.load(written(path, "".join(f"{n} {TIME} {ZERO}\n" for n in range(1, keys.MAX_KEYS + 2))))
+
+
+def test_an_old_key_is_removed_and_the_others_stay(path):
+    KeyRing.create(path)
+    both = KeyRing.rotate(path)
+    for _ in range(2):  # done again after an interruption, it does nothing
+        left = KeyRing.remove(path, 1)
+        assert (left.ids, left.newest) == ((2,), 2)
+        assert KeyRing.load(path).keys == left.keys == both.keys[1:]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_newest_key_is_not_removed_so_no_id_is_given_twice(path):
+    KeyRing.create(path)
+    KeyRing.rotate(path)
+    with pytest.raises(ValueError, match="newest"):
+        KeyRing.remove(path, 2)
+    assert KeyRing.load(path).ids == (1, 2)
+    KeyRing.remove(path, 1)
+    assert KeyRing.rotate(path).ids == (2, 3)
 
 
 RING = KeyRing([Key(2, TIME, b"\1" * 32), Key(1, TIME, bytes(32))])
@@ -259,6 +330,16 @@ def test_check_values_belong_to_one_store_and_one_key():
 def test_no_text_of_a_ring_shows_a_secret():
     assert repr(RING) == "KeyRing(ids=(1, 2))"
     assert repr(RING.keys[0]) == f"Key(id=1, created='{TIME}')"
+
+
+def test_new_things_are_made_under_the_key_that_is_said():
+    older = RING.using(1)
+    assert (older.newest, older.ids, older.keys) == (1, (1, 2), RING.keys)
+    assert older.subkey("selector") == RING.subkey("selector", 1)
+    assert older.selectors("a@example.test", "abcdefgh2345jkmn") == RING.selectors("a@example.test", "abcdefgh2345jkmn")
+    assert RING.without(1).ids == (2,)
+    with pytest.raises(ValueError, match="newest"):
+        older.without(1)
 
 
 def test_an_empty_ring_cannot_be():

@@ -125,6 +125,8 @@ async def play_on_socket(transcript: Transcript, dribbled: bool) -> None:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         ending: asyncio.Future[Ending],
+        *,
+        named: Callable[[str], None],
     ) -> None:
         received.set_result(await reader.read(-1))
 

@@ -6,11 +6,13 @@ Rule: values only. Nothing here decides, waits or reads a clock.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv6Address
 
 MAPPED_IPV4 = "::ffff:"  # RFC 4291 section 2.5.5.2: an IPv4 peer seen through an IPv6 socket
+MAX_CLIENT_CHARS = 100
 
 
 class Service(StrEnum):
@@ -71,6 +73,12 @@ class Attempt:
         credential = self.credential
         told = Credential(credential.authcid, "", credential.authzid)
         return Attempt(told, self.service, self.peer, self.tls, self.client)
+
+
+def client_name(said: Mapping[bytes, bytes]) -> str:
+    """Attempt.client of the pairs that a mail program says of itself (RFC 2971), in lower case: name and version."""
+    words = b" ".join((said.get(b"name", b""), said.get(b"version", b"")))
+    return "".join(c for c in words.decode(errors="replace").strip()[:MAX_CLIENT_CHARS] if c.isprintable())
 
 
 def address_text(peer: object) -> str:

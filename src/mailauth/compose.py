@@ -12,93 +12,22 @@ import resource
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from mailauth import config, logs
+from mailauth.assembly import open_core, opened_store
 from mailauth.config import Settings
-from mailauth.events import Events
-from mailauth.hashing.argon2id import Argon2id
-from mailauth.hashing.pool import HashPool
 from mailauth.interfaces import Authenticator
-from mailauth.keys import KeyRing
 from mailauth.listeners import Doors
 from mailauth.serving import tls
 from mailauth.serving.census import Census
+from mailauth.serving.hardening import keep_memory_private
 from mailauth.serving.listen import Server
-from mailauth.store.engine import Store, open_store
-from mailauth.store.keycheck import require_key
-from mailauth.store.passdb import StorePassdb, open_passdb
-from mailauth.store.upgrade import require_current
-from mailauth.store.writebehind import WriteBehind
-from mailauth.verify.throttle import GuessThrottle
-from mailauth.verify.verifier import Verifier
+
+__all__ = ["open_authenticator", "open_core", "opened_store", "serve"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    """What judges, and what it stands on."""
-
-    settings: Settings
-    store: Store
-    passdb: StorePassdb
-    verifier: Verifier
-    events: Events
-
-
-def opened_store(settings: Settings) -> tuple[Store, KeyRing]:
-    """The store, of this version's schema and this key file's. Raises what says why not, with what to do."""
-    ring = KeyRing.load(settings.key.file)
-    secret = settings.store.password_file
-    try:
-        store = open_store(settings.store.url, None if secret is None else secret.read())
-    except ValueError as error:
-        raise config.ConfigError(f"{settings.source}: [store] url: {error}") from None
-    try:
-        require_current(store)
-        require_key(store, ring)
-    except BaseException:
-        store.close()
-        raise
-    return store, ring
-
-
-@asynccontextmanager
-async def open_core(settings: Settings, *, throttled: bool = True) -> AsyncIterator[Core]:
-    """Open the store and everything a verdict needs; on leaving, what was begun is finished and written."""
-    store, ring = opened_store(settings)
-    hashing, policy = settings.hashing, settings.policy
-    events = Events()
-    async with AsyncExitStack() as stack:
-        stack.callback(store.close)
-        pool = HashPool(
-            hashing.threads or None,
-            queue_deadline_s=hashing.queue_deadline_s,
-            queue_limit=hashing.queue_limit,
-            scheme=Argon2id(hashing.time_cost, hashing.memory_kib, hashing.parallelism),
-        )
-        stack.callback(pool.close)
-        passdb = open_passdb(
-            store, ring.ids, deadline_s=settings.store.timeout_s, connections=settings.store.connections
-        )
-        stack.push_async_callback(passdb.close)
-        behind = WriteBehind(store, audit_days=settings.retention.audit_days)
-        events.subscribe(behind)
-        stack.push_async_callback(asyncio.to_thread, behind.close)
-        verifier = Verifier(
-            passdb,
-            ring,
-            pool,
-            events,
-            GuessThrottle(settings.throttle.trusted_networks) if throttled and settings.throttle.enabled else None,
-            refusal_delay_s=settings.replies.refusal_delay_s or hashing.queue_deadline_s,
-            aliases_log_in=policy.aliases_log_in,
-        )
-        stack.push_async_callback(verifier.close)
-        yield Core(settings, store, passdb, verifier, events)
 
 
 @asynccontextmanager
@@ -111,13 +40,16 @@ async def open_authenticator(path: str | Path | None = None) -> AsyncIterator[Au
         yield core.verifier
 
 
-async def serve(settings: Settings, ready: Callable[[list[str]], object]) -> None:
+async def serve(
+    settings: Settings, ready: Callable[[list[str]], object], ending: Callable[[], object] = lambda: None
+) -> None:
     """Run all listeners until SIGTERM or SIGINT; SIGHUP reads the certificates again.
 
-    ready: told once, when connections are accepted, with a line for each listener. Raises what open_core raises,
-    BadCertificate and CannotListen, and then nothing has been served.
+    ready: told once, when connections are accepted, with a line for each listener. ending: told when a signal has
+    come. Raises what open_core raises, BadCertificate and CannotListen, and then nothing has been served.
     """
-    _set_limits()
+    keep_memory_private()
+    _raise_descriptor_limit()
     stream = logs.configure(settings.log.level, settings.log.file)
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
@@ -128,7 +60,9 @@ async def serve(settings: Settings, ready: Callable[[list[str]], object]) -> Non
             settings.throttle.max_connections_per_source,
             settings.throttle.trusted_networks,
         )
-        server = Server(census, Doors(settings, core.verifier, core.passdb, census, context).open())
+        server = Server(
+            census, Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions).open()
+        )
         login_log = logs.LoginLog(stream.write)
         core.events.subscribe(login_log)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -139,14 +73,14 @@ async def serve(settings: Settings, ready: Callable[[list[str]], object]) -> Non
         ready([f"listening {door.name}" for door in server.doors])
         try:
             await over.wait()
+            ending()
         finally:
             await server.stop()
             login_log.flush()
 
 
-def _set_limits() -> None:
-    """No core dump, which would hold passwords; and as many descriptors as this user may have."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def _raise_descriptor_limit() -> None:
+    """As many descriptors as this user may have."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # macOS says "unlimited" and means less
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -6,7 +6,7 @@ out. Rule: a Dialogue never waits, never reads a clock, and never judges: it yie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -21,6 +21,7 @@ class Ending(StrEnum):
     TIMEOUT = "timeout"
     REVOKED = "revoked"
     CROWDED = "crowded"  # no room for another connection
+    UNAVAILABLE = "unavailable"  # nobody can be judged now, and no password is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Enter:
     """The client is in: hand the connection to the mailbox. leftover: bytes that came after, not yet acted on."""
 
     principal: Principal
-    leftover: bytes
+    leftover: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,14 @@ class Close:
     """Send everything before this, then close."""
 
 
-Action = Send | Judge | StartTLS | Enter | Close
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The client, which is in, has said what it calls itself; see Attempt.client."""
+
+    client: str
+
+
+Action = Send | Judge | StartTLS | Enter | Named | Close
 Actions = list[Action]
 
 

@@ -21,6 +21,8 @@ class LoginJudged:
 
     login: folded, or None if the name was none. took_ms: without the refusal's wait.
     account_id: None when there is no such account, or it could not be read. detail: for the operator, on a Defer.
+    guess: which wrong secret this was, as a number that equal ones share for a while; None: not told apart.
+    would_break: it got in, and would not if the policy that is only observed now were enforced.
     """
 
     attempt: Attempt
@@ -29,6 +31,8 @@ class LoginJudged:
     account_id: int | None
     took_ms: float
     detail: str = ""
+    guess: int | None = None
+    would_break: bool = False
 
 
 class Events:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from mailauth.attempt import Attempt, Service
@@ -32,6 +32,14 @@ class HashUnavailable(Exception):
 
 class PoolBusy(Exception):
     """The hash queue is full or its deadline passed. Says nothing about the password."""
+
+
+class Lane(IntEnum):
+    """In which order hashes are computed while they have to wait."""
+
+    FIRST = 0  # asked for by a source that got into this account lately
+    ORDINARY = 1
+    LAST = 2  # nobody waits for it
 
 
 class PolicyLevel(StrEnum):
@@ -61,11 +69,13 @@ class Demand:
 class StoredAppPassword:
     """One app password (or, when `revoked`, the tombstone of one) whose selector the presented secret hit.
 
-    record: the hash; a tombstone keeps it, so that a stale device is told apart from a chance hit of 16 bits.
+    key_id: of the server key that its selector was made under. record: the hash; a tombstone keeps it, so that a stale
+    device is told apart from a chance hit of 16 bits.
     networks: CIDR texts, empty means anywhere. expires_at: epoch seconds, None means never.
     """
 
     id: int
+    key_id: int
     record: str
     services: frozenset[Service]
     networks: tuple[str, ...]
@@ -79,11 +89,13 @@ class Account:
     """One account as one login needs it: standing, effective policy, and the secrets that may match.
 
     login: the account's own (canonical) login. services: those on for both account and domain.
-    web_record: the web password's stored hash; None when none is set. hits: by selector, oldest first.
+    web_record: the web password's stored hash; None when none is set. web_changed_at: epoch seconds; a stronger hash
+    of the same password does not move it. hits: by selector, oldest first.
     """
 
     id: int
     login: str
+    domain_id: int
     enabled: bool
     domain_enabled: bool
     client_logon: bool
@@ -91,6 +103,7 @@ class Account:
     mode_on: bool
     demands: tuple[Demand, ...]
     web_record: str | None
+    web_changed_at: float | None
     hits: tuple[StoredAppPassword, ...]
 
 
@@ -107,6 +120,10 @@ Selectors = Sequence[tuple[int, int]]  # (server key id, first 16 bits of the ke
 class Keys(Protocol):
     """The server keys, as far as a login needs them."""
 
+    @property
+    def newest(self) -> int:
+        """The id of the newest key that selectors may be made under."""
+
     def selectors(self, login: str, cleaned: str) -> Selectors:
         """The selector of this app password under each key."""
 
@@ -121,15 +138,31 @@ class Passdb(Protocol):
         Raises StoreUnavailable (cannot say), UnknownKey and BadRecord (cannot understand).
         """
 
+    async def session(self, account_id: int, credential_id: int | None) -> Account | None:
+        """The account of a live session as it stands now; hits: the app password with this id, also if it is revoked.
+
+        None: there is no such account any more. Raises StoreUnavailable and BadRecord.
+        """
+
     async def canonical(self, alias: str) -> str | None:
         """The login of the account that owns this alias; None: nobody's. Raises StoreUnavailable."""
 
     async def replace_web_record(self, account_id: int, old: str, new: str) -> None:
         """Put a stronger hash of the same web password in place of `old`, unless it has changed meanwhile."""
 
+    async def reselect(self, credential_id: int, old_key: int, new_key: int, selector: int) -> None:
+        """Put an app password under another server key, unless it was revoked or moved meanwhile.
+
+        One that has the same selector as another stays where it is. Raises StoreUnavailable.
+        """
+
 
 class Claim(Protocol):
-    """An admitted guess."""
+    """An admitted guess. guess: a number that equal secrets for one login share for a while."""
+
+    @property
+    def guess(self) -> int:
+        """See above."""
 
     def settle(self, outcome: Outcome) -> None:
         """Say what came of it. Not told (the client left meanwhile), it counts as a guess."""
@@ -138,10 +171,75 @@ class Claim(Protocol):
 class Throttle(Protocol):
     """Who may guess now. Counts Rejects, never Defers."""
 
-    def claim(self, attempt: Attempt, login: str, account_id: int | None) -> Claim | float:
+    def claim(
+        self, attempt: Attempt, login: str, account_id: int | None, *, web: bool, device: str = ""
+    ) -> Claim | float:
         """Admit one guess, or say after how many seconds to come back.
 
-        account_id: the account whose web password is going to be judged; None: none is.
+        account_id: None when there is no such account. web: whether a web password is going to be judged. device: a
+        witness of the web portal that somebody got in from it before, "" for none.
+        """
+
+    def welcome(self, peer: str, account_id: int) -> None:
+        """Somebody got into this account from this address."""
+
+    def knows(self, peer: str, account_id: int) -> bool:
+        """Whether somebody got into this account from this address lately: their hash goes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One numbered change of the store. account_id, domain_id: whom it touches; both None: everybody.
+
+    takes: a JSON object, what it takes away, or what it is about.
+    """
+
+    number: int
+    kind: str
+    account_id: int | None = None
+    domain_id: int | None = None
+    takes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What this process says to a change: how many sessions it ended, and what was asked for, in JSON."""
+
+    ended: int = 0
+    report: str = ""
+
+
+class Changes(Protocol):
+    """What has been changed by others meanwhile, as far as this process has applied it ("register, then read")."""
+
+    def mark(self) -> int:
+        """To be asked for before an account is read: what is applied from here on may touch it."""
+
+    def touched(self, mark: int, account_id: int, domain_id: int) -> bool:
+        """Whether anything that touches this account was applied since: what was read is out of date."""
+
+    async def current(self) -> None:
+        """Come back when this process is up to date with the store: at once, unless it lost it meanwhile.
+
+        Raises StoreUnavailable when it cannot come up to date: then it must let nobody in.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class WebMatch:
+    """Whose web password it was."""
+
+    account_id: int
+    login: str
+
+
+class WebPasswords(Protocol):
+    """Where the web portal has web passwords judged, within the limits that mail clients have."""
+
+    async def check(self, login: str, password: str, peer: str, device: str = "") -> WebMatch | float | None:
+        """Whose this is; None: wrong, or nobody's who may sign in; a float: not judged, come back in so many seconds.
+
+        device: see Throttle.claim. Raises StoreUnavailable, BadRecord, HashUnavailable, PoolBusy.
         """
 
 

@@ -20,8 +20,10 @@ from mailauth.interfaces import Authenticator, Directory
 from mailauth.sasl.mechanism import Factory
 from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock
-from mailauth.serving.lines import House, LineConnection, MailboxSession, TimeLimits
+from mailauth.serving.handover import MailboxSession
+from mailauth.serving.lines import House, LineConnection, TimeLimits
 from mailauth.serving.listen import CannotListen, Door, bind
+from mailauth.serving.sessions import LiveSessions
 
 if TYPE_CHECKING:
     from mailauth.smtp.relay import Relay
@@ -43,6 +45,8 @@ class Doors:
         directory: Directory,
         census: Census,
         tls: ssl.SSLContext | None,
+        *,
+        sessions: LiveSessions,
     ) -> None:
         # Its [mailbox] kind is what the configuration names; another kind would not import it.
         from mailauth.mailbox.maildir import MaildirMailboxes  # noqa: PLC0415
@@ -52,6 +56,7 @@ class Doors:
         self._directory = directory
         self._census = census
         self._tls = tls
+        self._sessions = sessions
         self._refusals = RefusalClock(settings.replies.refusal_delay_s)
         self._help_line = settings.replies.help_line.encode()
         self._mechanisms: Mapping[str, Factory] = {m.name: m for m in (plugins.load("sasl", n) for n in MECHANISMS)}
@@ -95,6 +100,7 @@ class Doors:
             mailbox_capabilities=self._mailboxes.imap_capabilities,
             help_line=self._help_line,
             max_failures=self._settings.limits.max_failures,
+            unavailable=self._sessions.unavailable,
         )
         mailbox = partial(self._mailboxes.serve_imap, goodbye=replies.bye)
         return self._lines(partial(ImapDialogue, offer), mailbox, self._settings.limits.idle_s)
@@ -109,6 +115,7 @@ class Doors:
             clear=listen.tls == "off",
             help_line=self._help_line,
             max_failures=self._settings.limits.max_failures,
+            unavailable=self._sessions.unavailable,
         )
         mailbox = partial(self._mailboxes.serve_pop3, goodbye=replies.bye)
         return self._lines(partial(Pop3Dialogue, offer), mailbox, POP3_IDLE_S)
@@ -123,6 +130,7 @@ class Doors:
             limits=TimeLimits(limits.login_s, limits.handshake_s, idle_s),
             tls=self._tls,
             mailbox=mailbox,
+            sessions=self._sessions,
         )
         return partial(LineConnection, house)
 
@@ -147,6 +155,7 @@ class Doors:
             tls=listen.tls,
             tls_context=self._tls,
             hold=self._refusals.hold,
+            sessions=self._sessions,
             help_line=self._help_line,
             limits=Limits(
                 login_s=limits.login_s,

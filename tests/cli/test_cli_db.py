@@ -114,7 +114,10 @@ def test_a_store_in_postgresql_is_made_by_an_upgrade(mailauth: Cli, site: Path, 
 def test_a_postgresql_that_does_not_answer_is_unavailable(mailauth: Cli, site: Path, command: list[str]) -> None:
     file = site / "mailauth.toml"
     file.write_text(file.read_text().replace("sqlite:///mailauth.db", "postgresql://nobody@127.0.0.1:1/nothing"))
-    assert mailauth(*command).code == 69
+    said = mailauth(*command)
+    assert said.code == 69
+    assert "PostgreSQL nothing at 127.0.0.1: cannot connect: connection refused; is the server running" in said.err
+    assert "Error" not in said.err
 
 
 def test_the_password_of_postgresql_comes_from_its_file(mailauth: Cli, site: Path) -> None:

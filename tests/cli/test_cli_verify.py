@@ -1,4 +1,4 @@
-"""`mailauth verify` and the audit log it writes to."""
+"""`mailauth verify`."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def dump(site: Path) -> list[str]:
 def test_a_refusal_of_a_stranger_is_on_record_too(mailauth: Cli, alice: str) -> None:
     mailauth("verify", "nobody@example.com", "--service", "smtp", "--from", "2001:db8::7", stdin="x\n")
     (row,) = [row for row in mailauth("audit", "--json").json if row["kind"] == "verify"]
-    assert (row["login"], row["peer"], row["outcome"]) == ("nobody@example.com", "2001:db8::7", "reject")
+    assert (row["login"], row["peer"], row["outcome"]) == ("(unknown)@example.com", "2001:db8::7", "reject")
 
 
 def test_a_store_that_is_gone_is_no_refusal(mailauth: Cli, site: Path, alice: str) -> None:
@@ -159,23 +159,3 @@ def test_the_password_is_the_first_line_even_if_it_is_not_utf_8(mailauth: Cli, a
 @pytest.mark.parametrize("options", [[], ["--service", "web"], ["--service", "imap", "--from", "office"]])
 def test_wrong_usage(mailauth: Cli, alice: str, options: list[str]) -> None:
     assert mailauth("verify", alice, *options, stdin="x").code == 64
-
-
-def test_the_audit_log_is_in_order_and_can_be_cut(mailauth: Cli, alice: str) -> None:
-    minted(mailauth, alice)
-    kinds = [row["kind"] for row in mailauth("audit", "--json").json]
-    assert kinds == ["domain-added", "account-added", "app-password-added"]
-    assert [row["kind"] for row in mailauth("audit", "--limit", "1", "--json").json] == ["app-password-added"]
-    assert mailauth("audit", "--since", "2999-01-01", "--json").json == []
-    assert len(mailauth("audit", "--since", "2020-01-01", "--json").json) == 3
-    assert len(mailauth("audit", "ALICE@example.com", "--json").json) == 2
-    assert mailauth("audit", "nobody@example.com").err.strip() == "the audit log has nothing of that"
-    assert mailauth("audit", "nonsense").code == 65
-
-
-def test_the_audit_log_for_people_is_a_line_a_row(mailauth: Cli, alice: str) -> None:
-    minted(mailauth, alice)
-    heading, *lines = mailauth("audit", alice).out.splitlines()
-    assert heading.split()[:4] == ["AT", "WHAT", "OUTCOME", "ACCOUNT"]
-    assert "1 Phone" in lines[-1]
-    assert "imap,pop3,smtp" in lines[-1]

@@ -36,7 +36,7 @@ def store_of(demo: Demo) -> Store:
 
 def judged(demo: Demo, password: str) -> Outcome:
     async def ask() -> Outcome:
-        async with compose.open_core(demo.settings, throttled=False) as core:
+        async with compose.open_core(demo.settings, lets_in=False) as core:
             return await core.verifier.authenticate(
                 Attempt(Credential(ACCOUNT, password), Service.IMAP, "127.0.0.1", True)
             )

@@ -12,12 +12,14 @@ import pytest
 from faulty_site import (
     ALICE,
     NOW_S,
+    RECOVERS_S,
     answers,
     assert_alarmed,
     assert_deferred,
     assert_judged,
     assert_judged_soon,
     assert_silent,
+    frozen,
     secrets_of,
 )
 
@@ -28,6 +30,7 @@ from site_of_tests import ACTOR, WRONG_PASSWORD_WORDS, Site
 pytestmark = pytest.mark.xdist_group("postgresql-faults")  # one server for all of this file
 
 DEADLINE_S = 2.0
+LATE_S = 3.0  # a loaded machine may be so late
 ROUNDS = 3
 KEPT, WRITTEN = "last uses and audit rows are kept in memory", "last uses and audit rows are written again"
 OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -74,33 +77,18 @@ def table_locked(site):
         yield connection
 
 
-@contextlib.contextmanager
-def frozen(server):
-    """Every process of the server stands still, as on a machine whose disk or hypervisor does not answer."""
-    postmaster = server.get_postmaster_info().process
-    postmaster.suspend()  # first: it makes no more children
-    processes = [postmaster, *postmaster.children(recursive=True)]
-    for process in processes:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.resume()
-
-
 def test_a_server_that_is_stopped_defers_everybody_until_it_is_started(site, secrets, server):
     server.stop()
     try:
         began = time.monotonic()
         assert_deferred(answers(site, secrets))
-        assert time.monotonic() - began < DEADLINE_S + 1
+        assert DEADLINE_S <= time.monotonic() - began < DEADLINE_S + LATE_S
         assert_alarmed(site, "store-unavailable")
     finally:
         server.ensure_postgres_running()
     began = time.monotonic()
     assert_judged_soon(site, secrets)
-    assert time.monotonic() - began < NOW_S / 2
+    assert time.monotonic() - began < RECOVERS_S
 
 
 def test_a_server_that_is_restarted_is_not_noticed(site, secrets, server):
@@ -122,14 +110,14 @@ def test_a_server_that_stands_still_for_long_defers_everybody_within_the_deadlin
     with frozen(server):
         began = time.monotonic()
         assert_deferred(answers(site, secrets))
-        assert DEADLINE_S <= time.monotonic() - began < DEADLINE_S + 1
+        assert DEADLINE_S <= time.monotonic() - began < DEADLINE_S + LATE_S
 
 
 def test_a_table_that_is_locked_defers_everybody_within_the_deadline(site, secrets):
     with table_locked(site):
         began = time.monotonic()
         assert_deferred(answers(site, secrets))
-        assert DEADLINE_S <= time.monotonic() - began < DEADLINE_S + 1
+        assert DEADLINE_S <= time.monotonic() - began < DEADLINE_S + LATE_S
 
 
 def test_a_table_that_is_locked_for_a_moment_is_waited_for(site, secrets):

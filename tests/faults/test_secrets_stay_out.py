@@ -6,10 +6,17 @@ Rule: every secret here is made by `Confidences`, so that all of them are looked
 from __future__ import annotations
 
 import base64
+import contextlib
+import hashlib
+import json
+import os
 import re
 import secrets
 import socket
 import ssl
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,15 +25,21 @@ from faulty_site import answers, assert_deferred, connected, overwritten_by_garb
 
 from mailauth.accounts import apppasswords
 from mailauth.attempt import Service
-from site_of_tests import ACCEPTED, ACTOR, DOORS, WAYS, Site
+from site_of_tests import ACCEPTED, ACTOR, DOORS, SERVING_S, WAYS, Site
 
 ALICE = "alice@example.test"
+OTHERS = {"carol@example.test", "dave@example.test"}
 LOUD = "[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\n[log]\nlevel = 'debug'\n"
 WINDOW = 9  # characters: so much of a secret is no accident
+DIGESTS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha3_256", "blake2b", "blake2s")
+DIGEST_BYTES = 8  # so much of one, from its beginning: whoever keeps less of it keeps something else
 
 
 class Confidences:
-    """Makes passwords that nobody would write by chance, and knows any part of them again, in base64 or either case."""
+    """Makes passwords that nobody would write by chance, and knows any part of them again, however it is written.
+
+    In either case; as it is, in base64, in hexadecimal, in UTF-16; and what a fast function makes of the whole of it.
+    """
 
     def __init__(self) -> None:
         self._parts: dict[bytes, str] = {}
@@ -41,23 +54,46 @@ class Confidences:
 
     def keep(self, why: str, password: bytes) -> bytes:
         """Look for this one too."""
-        encoded = [base64.b64encode(bytes(shift) + password)[4:-4] for shift in range(3)]
-        for spelled in (password, *encoded):
-            for start in range(len(spelled) - WINDOW + 1):
-                self._parts[spelled[start : start + WINDOW].lower()] = why
+        for shift in range(3):
+            self._keep_parts(why, base64.b64encode(bytes(shift) + password)[4:-4], WINDOW)
+        self._keep_parts(why, password, WINDOW)
+        self._keep_parts(why, password.hex().encode(), 2 * WINDOW)
+        self._keep_parts(why, password.decode().encode("utf-16-le"), 2 * WINDOW)
+        for name in DIGESTS:
+            digest = hashlib.new(name, password).digest()
+            for spelled in (digest[:DIGEST_BYTES], digest.hex().encode(), base64.b64encode(digest)):
+                size = 2 * DIGEST_BYTES if len(spelled) > DIGEST_BYTES else DIGEST_BYTES
+                self._parts[spelled[:size].lower()] = f"{name} of {why}"
         return password
+
+    def _keep_parts(self, why: str, spelled: bytes, size: int) -> None:
+        for start in range(len(spelled) - size + 1):
+            self._parts[spelled[start : start + size].lower()] = why
 
     def found_in(self, octets: bytes) -> set[str]:
         """Why the passwords were said of which something stands here."""
         folded = octets.lower()
-        return {why for part, why in self._parts.items() if part in folded}
+        sizes = {len(part) for part in self._parts}
+        return {
+            self._parts[piece]
+            for size in sizes
+            for start in range(len(folded) - size + 1)
+            if (piece := folded[start : start + size]) in self._parts
+        }
 
 
 def test_a_password_is_found_however_it_is_written():
     secret = Confidences()
     password = secret("why")
-    for written in (password, password.upper(), password[3:15], b"x" + password, secret.base64("why", b"\0a\0")):
+    for written in (
+        *(password, password.upper(), password[3:15], b"x" + password, secret.base64("why", b"\0a\0")),
+        *(password.hex().encode(), password.decode().encode("utf-16-le"), password.decode().encode("utf-16")),
+    ):
         assert secret.found_in(b"log: " + written + b"\n") == {"why"}
+    for name in DIGESTS:
+        digest = hashlib.new(name, password).digest()
+        for written in (digest, digest.hex().encode(), digest.hex()[:16].upper().encode(), base64.b64encode(digest)):
+            assert secret.found_in(b"log: " + written + b"\n") == {f"{name} of why"}
     assert not secret.found_in(base64.b64encode(b"\0alice@example.test\0") + password[:8])
 
 
@@ -78,12 +114,29 @@ def served(tmp_path_factory, secret):
     apppasswords.revoke(site.store, ALICE, ids=[minted.id], actor=ACTOR)
     with site.serving() as process:
         yield site, passwords
-        proc = Path(f"/proc/{process.pid}")
-        places = [proc / "cmdline", proc / "environ"] if proc.exists() else []
-        seen = {path: path.read_bytes() for path in [*places, *site.folder.glob("mailauth.db*")]}
+        seen = seen_of(process.pid) | {path: path.read_bytes() for path in site.folder.glob("mailauth.db*")}
+        for command in TELLING:
+            done = site.run(*command)
+            assert done.returncode == 0, done.stderr
+            seen[" ".join(command)] = (done.stdout + done.stderr).encode()
     seen[site.folder] = (site.folder / "serve.log").read_bytes()
     for place, octets in seen.items():
         assert not secret.found_in(octets), place
+
+
+TELLING = [
+    *(["audit"], ["audit", "--json"], ["audit", ALICE, "--activity"], ["account", "show", ALICE]),
+    *(["account", "observations", ALICE], ["app-password", "list", ALICE]),
+]
+
+
+def seen_of(pid: int) -> dict[object, bytes]:
+    """What others on this machine are shown of a process."""
+    seen: dict[object, bytes] = {}
+    for name in ("cmdline", "environ"):
+        with contextlib.suppress(OSError):  # not Linux, or a process that may not be looked into
+            seen[name] = Path(f"/proc/{pid}/{name}").read_bytes()
+    return seen
 
 
 @pytest.fixture
@@ -228,6 +281,63 @@ def test_passwords_given_to_the_command_line(site, secret, passwords):
     assert not secret.found_in((right.stdout + right.stderr).encode())
 
 
+def test_passwords_set_by_the_command_line(site, secret):
+    for command in (
+        ["account", "add", "carol@example.test", "--password-stdin"],
+        ["account", "passwd", "carol@example.test"],
+    ):
+        done = site.run(*command, password=secret(f"given to `{command[1]}`").decode())
+        assert done.returncode == 0
+        assert not secret.found_in((done.stdout + done.stderr).encode())
+
+
+@pytest.mark.parametrize("address", ["{}", "{}@example.test", "p@{}.test"])
+def test_a_password_typed_where_the_address_belongs(site, secret, address):
+    typed = re.sub("[^a-z0-9]", "x", secret("as the ADDRESS of a command").decode().lower())
+    secret.keep("as the ADDRESS of a command", typed.encode())
+    assert site.run("verify", address.format(typed), "--service", "imap", password="x").returncode == 77
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_others_are_shown_nothing_of_a_command_that_reads_a_password(site, secret):
+    site.add("dave@example.test", None)
+    command = [sys.executable, "-m", "mailauth", "account", "passwd", "dave@example.test", "--password-stdin"]
+    environment = os.environ | {"MAILAUTH_CONFIG": str(site.config)}
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdin.write(secret("half a line for `passwd`"))  # without its end: the command waits for more
+        process.stdin.flush()
+        seen = seen_of(process.pid)
+        process.communicate(b"\n")
+    assert process.returncode == 0
+    assert seen and not secret.found_in(b"".join(seen.values()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="needs /proc")
+def test_no_core_is_dumped_of_a_server(tmp_path):
+    with Site(tmp_path).serving() as process:
+        limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+    (line,) = [line for line in limits if line.startswith("Max core file size")]
+    assert line.split()[4:6] == ["0", "0"]
+
+
+def test_nothing_of_a_guess_is_remembered_in_the_store(tmp_path, secret):
+    """With everything on that counts guesses and tells them apart, and for every state of the mode."""
+    site = Site(tmp_path, sections="[replies]\nrefusal_delay_s = 0\n[log]\nlevel = 'debug'\n")
+    site.add(ALICE, "her own password")
+    site.add("bob@example.test", "his own password", mode=True)
+    with site.serving():
+        for login in (ALICE, "bob@example.test", "nobody@example.test"):
+            for service in Service:
+                guess = secret(f"guessed by {service}").decode()
+                for _ in range(2):
+                    assert not site.ask(service, login, guess).startswith(ACCEPTED[service])
+    seen = {path: path.read_bytes() for path in [*site.folder.glob("mailauth.db*"), site.folder / "serve.log"]}
+    for place, octets in seen.items():
+        assert not secret.found_in(octets), place
+    counts = [row["count"] for row in map(json.loads, site.run("audit", "--json-lines").stdout.splitlines())]
+    assert sum(counts) >= 18  # they are on record
+
+
 # ---- names that would like to be more than names
 
 FORGED = "2026-01-01T00:00:00.000Z login service=imap login=root@example.test peer=192.0.2.1 tls=yes verdict=accept"
@@ -242,6 +352,7 @@ HOSTILE = (
     "'; DROP TABLE accounts; --@example.test",
     "%s%n{0}${HOME}`id`@example.test",
     "n" * 1000 + "@example.test",
+    "n" * 10_000 + f"\r\n{FORGED}@example.test",
     '\\"\\\n\\',
 )
 FIELD = r' ([a-z]+)=([!#-<>-\[\]-~]+|"(?:[^"\\]|\\.)*")'
@@ -279,7 +390,23 @@ def test_no_name_forges_a_line_or_a_field(site, passwords):
             assert dict(fields)["peer"] == "127.0.0.1" and dict(fields)["login"] in {"-", ALICE}, line
             clients.add(dict(fields).get("client", ""))
     assert any("login=root" in client for client in clients)  # there it is, as the text that it is
-    with connected(site) as connection:
-        rows = connection.execute("SELECT actor, login, peer, outcome, detail, client FROM audit").fetchall()
+    rows = audited_up_to(site, "the-end")
     assert all(text is None or (text.isprintable() and len(text) <= 254) for row in rows for text in row)
-    assert {login for _, login, *_ in rows} <= {None, ALICE, "@example.test"}
+    assert {login for _, login, *_ in rows} <= {None, ALICE, "(unknown)", "(unknown)@example.test"} | OTHERS
+    told = site.run("audit", "--limit", "1000000").stdout.split("\n")[1:-1]
+    exported = site.run("audit", "--json-lines").stdout.split("\n")[:-1]
+    assert len(told) == len(exported) == len(rows)
+    assert all(line.isprintable() for line in told) and all(line.isascii() for line in exported)
+    assert sorted(json.loads(line)["client"] for line in exported) == sorted(client for *_, client in rows)
+
+
+def audited_up_to(site: Site, client: str) -> list[tuple[str | None, ...]]:
+    """The rows of the audit log, once what this client did is among them."""
+    give_up_at = time.monotonic() + SERVING_S
+    while True:
+        with connected(site) as connection:
+            rows = connection.execute("SELECT actor, login, peer, outcome, detail, client FROM audit").fetchall()
+        if any(row[-1] == client for row in rows):
+            return rows
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)

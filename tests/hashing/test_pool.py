@@ -1,14 +1,17 @@
 """Every wait in here ends by an event of another thread or by the pool's own deadline."""
 
 import asyncio
+import gc
+import itertools
 import threading
+import weakref
 
 import pytest
 import uvloop
 
 from mailauth.hashing.argon2id import Argon2id
-from mailauth.hashing.pool import HashPool, usable_cores
-from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy
+from mailauth.hashing.pool import LAST_LIMIT, HashPool, usable_cores
+from mailauth.interfaces import BadRecord, HashUnavailable, Lane, PoolBusy
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 CHEAP = Argon2id(time_cost=1, memory_kib=8)
@@ -68,11 +71,21 @@ def pool_of():
         pool.close()
 
 
-async def running(pool, work, *args):
+async def running(pool, work, *args, lane=Lane.ORDINARY):
     """A task whose work the pool has accepted."""
-    task = asyncio.create_task(pool.run(work, *args))
+    task = asyncio.create_task(pool.run(work, *args, lane=lane))
     await asyncio.sleep(0)
     return task
+
+
+async def occupied(pool, threads=1):
+    """Tasks that hold this many threads, and the gate that lets them go."""
+    gates = [Gate() for _ in range(threads)]
+    tasks = [await running(pool, gate) for gate in gates]
+    for gate in gates:
+        await gate.reached()
+        gate.open = gates[0].open
+    return tasks, gates[0]
 
 
 def test_results_and_faults_reach_the_waiter(play, pool_of):
@@ -277,6 +290,21 @@ def test_a_waiter_that_leaves_its_work_does_not_free_the_thread(play, pool_of):
     play(scene)
 
 
+def test_a_waiter_that_leaves_when_its_turn_has_come_costs_nothing(play, pool_of):
+    async def scene():
+        pool, begun = pool_of(), []
+        (first,), gate = await occupied(pool)
+        second = pool._submit(Lane.ORDINARY, begun.append, "second")
+        third = await running(pool, begun.append, "third")
+        assert second.future.cancel()  # and the thread comes before it is out of the queue
+        gate.open.set()
+        await asyncio.gather(first, third)
+        assert begun == ["third"]
+        pool.close()
+
+    play(scene)
+
+
 def test_closing_refuses_who_waits_and_lets_what_was_begun_end(play, pool_of):
     async def scene():
         pool, gate, begun = pool_of(), Gate(), []
@@ -315,6 +343,24 @@ def test_a_system_without_threads_says_nothing_about_the_password(play, pool_of,
     play(scene)
 
 
+def test_a_thread_that_cannot_be_had_is_done_without_where_there_are_others(play, pool_of, monkeypatch):
+    def fail(self):
+        raise RuntimeError("can't start new thread")
+
+    async def scene():
+        pool = pool_of(threads=2)
+        (first,), gate = await occupied(pool)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            second = await running(pool, str, "second")
+        gate.open.set()
+        await first
+        assert await second == "second"
+        pool.close()
+
+    play(scene)
+
+
 def test_a_loop_that_is_gone_leaves_the_pool_in_order(pool_of, caplog):
     pool, gate = pool_of(queue_limit=1), Gate()
 
@@ -333,17 +379,231 @@ def test_a_loop_that_is_gone_leaves_the_pool_in_order(pool_of, caplog):
     assert caplog.records == []
 
 
-def test_secrets_are_hashed_and_verified_in_the_pool(play, pool_of):
+class Secret:
+    """Bytes that can be seen to be gone."""
+
+
+def fail_with(secret):
+    raise BadRecord("as stored")
+
+
+@pytest.mark.parametrize("end", ["result", "fault", "left"])
+def test_what_is_done_or_given_up_is_held_by_nobody(play, pool_of, end):
+    async def scene():
+        pool, secret = pool_of(), Secret()
+        held = weakref.ref(secret)
+        gc.collect()
+        gc.disable()
+        try:
+            if end == "left":
+                (first,), gate = await occupied(pool)
+                second = await running(pool, id, secret)
+                second.cancel()
+                await asyncio.wait([second])
+                del second
+            elif end == "fault":
+                with pytest.raises(BadRecord):
+                    await pool.run(fail_with, secret)
+            else:
+                await pool.run(id, secret)
+            del secret
+            for _ in range(3):  # callbacks that the loop still has to call
+                await asyncio.sleep(0)
+            if end != "left":
+                await pool.run(id, None)  # the thread is not in the midst of forgetting it
+            assert held() is None
+        finally:
+            gc.enable()
+        if end == "left":
+            gate.open.set()
+            await first
+        pool.close()
+
+    play(scene)
+
+
+# ---- lanes
+
+
+def test_first_goes_before_ordinary_but_for_every_fourth_turn(play, pool_of):
+    async def scene():
+        pool, begun = pool_of(), []
+        tasks, gate = await occupied(pool)
+        for name in ("o1", "o2", "o3"):
+            tasks.append(await running(pool, begun.append, name))
+        for number in range(1, 9):
+            tasks.append(await running(pool, begun.append, f"f{number}", lane=Lane.FIRST))
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        assert begun == ["f1", "f2", "f3", "o1", "f4", "f5", "f6", "o2", "f7", "f8", "o3"]
+        pool.close()
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("stormy", "spared"), [(Lane.ORDINARY, Lane.FIRST), (Lane.FIRST, Lane.ORDINARY)])
+def test_a_storm_in_one_lane_leaves_the_other_its_room(play, pool_of, stormy, spared):
+    async def scene():
+        pool = pool_of(queue_limit=2)
+        tasks, gate = await occupied(pool)
+        for lane in (stormy, spared):
+            tasks += [await running(pool, str, lane=lane) for _ in range(2)]
+            with pytest.raises(PoolBusy, match="full"):
+                await pool.run(str, lane=lane)
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        pool.close()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("lane", [Lane.FIRST, Lane.ORDINARY])
+@pytest.mark.parametrize(("first", "ordinary"), list(itertools.product(range(6), range(4))))
+def test_the_wait_of_a_lane_is_that_of_the_work_before_its_turn(play, pool_of, lane, first, ordinary):
+    async def scene():
+        clock = Clock()
+
+        def work(name):
+            begun.append(name)
+            clock.now += 1.0
+
+        pool, begun = pool_of(clock=clock), []
+        await pool.run(work, "one second")
+        tasks, gate = await occupied(pool)
+        tasks += [await running(pool, work, "o") for _ in range(ordinary)]
+        tasks += [await running(pool, work, "f", lane=Lane.FIRST) for _ in range(first)]
+        begun.clear()
+        foreseen_s = pool.predicted_wait_s(lane)
+        tasks.append(await running(pool, work, "it", lane=lane))
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        assert foreseen_s == pytest.approx(1.0 + begun.index("it"))  # one second for what was begun already
+        pool.close()
+
+    play(scene)
+
+
+def test_a_long_queue_is_long_for_its_own_lane(play, pool_of):
+    async def scene():
+        clock = Clock()
+
+        def work():
+            clock.now += 1.0
+
+        pool = pool_of(clock=clock, queue_deadline_s=4.0)
+        await pool.run(work)
+        tasks, gate = await occupied(pool)
+        tasks += [await running(pool, work) for _ in range(4)]
+        assert pool.saturated(4.0)
+        with pytest.raises(PoolBusy, match=r"would have to wait 5\.0 s"):
+            await pool.run(work)
+        tasks += [await running(pool, str, "known", lane=Lane.FIRST)]
+        clock.now += 0.5
+        gate.open.set()
+        assert await tasks[-1] == "known"
+        await asyncio.gather(*tasks)
+        pool.close()
+
+    play(scene)
+
+
+def test_last_waits_until_nobody_else_does(play, pool_of):
+    async def scene():
+        pool, begun = pool_of(), []
+        tasks, gate = await occupied(pool)
+        tasks.append(await running(pool, begun.append, "last", lane=Lane.LAST))
+        tasks.append(await running(pool, begun.append, "ordinary"))
+        tasks.append(await running(pool, begun.append, "first", lane=Lane.FIRST))
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        assert begun == ["first", "ordinary", "last"]
+        pool.close()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("lane", [Lane.FIRST, Lane.ORDINARY])
+def test_last_is_not_taken_while_anybody_waits(play, pool_of, lane):
+    async def scene():
+        pool = pool_of()
+        tasks, gate = await occupied(pool)
+        tasks.append(await running(pool, str, lane=lane))
+        with pytest.raises(PoolBusy, match="full"):
+            await pool.run(str, lane=Lane.LAST)
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        assert await pool.run(str, "idle", lane=Lane.LAST) == "idle"
+        pool.close()
+
+    play(scene)
+
+
+def test_last_has_little_room_and_takes_none_from_others(play, pool_of):
+    async def scene():
+        pool = pool_of(queue_limit=1, clock=Clock())
+        tasks, gate = await occupied(pool)
+        tasks += [await running(pool, str, lane=Lane.LAST) for _ in range(LAST_LIMIT)]
+        with pytest.raises(PoolBusy, match="full"):
+            await pool.run(str, lane=Lane.LAST)
+        assert not pool.saturated(0.0)
+        tasks.append(await running(pool, str, "ordinary"))
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        pool.close()
+
+    play(scene)
+
+
+def test_last_has_one_thread_at_most(play, pool_of):
+    async def scene():
+        pool, begun = pool_of(threads=3), []
+        gate = Gate()
+        tasks = [await running(pool, gate, lane=Lane.LAST)]
+        await gate.reached()
+        tasks += [await running(pool, begun.append, number, lane=Lane.LAST) for number in range(2)]
+        both = [Gate(), Gate()]
+        for other in both:
+            tasks.append(await running(pool, other))
+            await other.reached()  # they have the other two threads
+            other.open.set()
+        assert await pool.run(str, "ordinary") == "ordinary"
+        assert begun == []
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        assert begun == [0, 1]
+        pool.close()
+
+    play(scene)
+
+
+def test_who_waits_too_long_in_the_last_lane_is_told_so(play, pool_of):
+    async def scene():
+        pool, begun = pool_of(clock=Clock()), []
+        tasks, gate = await occupied(pool)
+        pool._queue_deadline_s = 0.001
+        with pytest.raises(PoolBusy, match="too long"):
+            await pool.run(begun.append, "last", lane=Lane.LAST)
+        gate.open.set()
+        await asyncio.gather(*tasks)
+        assert begun == []
+        pool.close()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_secrets_are_hashed_and_verified_in_the_pool(play, pool_of, lane):
     async def scene():
         pool = pool_of(threads=2, scheme=CHEAP)
-        record = await pool.hash(b"secret")
-        assert await pool.verify(record, b"secret") is True
+        record = await pool.hash(b"secret", lane)
+        assert await pool.verify(record, b"secret", lane) is True
         assert await pool.verify(record, b"Secret") is False
         assert await pool.verify("{PLAIN}secret", b"secret") is True
         with pytest.raises(BadRecord):
             await pool.verify("rubbish", b"secret")
         assert not pool.outdated(record)
         assert pool.outdated("{PLAIN}secret")
+        assert (pool.is_legacy(record), pool.is_legacy("{PLAIN}secret")) == (False, True)
         assert pool.outdated(Argon2id().hash(b"secret"))
         pool.close()
 

@@ -109,6 +109,8 @@ class Collector:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         ending: asyncio.Future[Ending],
+        *,
+        named: Callable[[str], None],
     ) -> None:
         self.arrived.set()
         ending.add_done_callback(lambda _: reader.feed_eof())

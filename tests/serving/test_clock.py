@@ -50,6 +50,21 @@ async def test_without_a_delay_there_is_no_clock() -> None:
     assert await RefusalClock(0).hold(0.0)
 
 
+async def test_each_refusal_on_a_connection_takes_longer_than_the_ones_before() -> None:
+    clock = RefusalClock(DELAY_S, TICK_S)
+    loop = asyncio.get_running_loop()
+    arrived = tick_to_come() - TICK_S / 2
+    waits = [loop.create_task(clock.hold(arrived, earlier)) for earlier in (0, 1, 2, 3, 9)]
+    left = [0.0] * len(waits)
+    for place, wait in enumerate(waits):
+        wait.add_done_callback(lambda _, place=place: left.__setitem__(place, loop.time()))
+    assert await asyncio.gather(*waits) == [True] * len(waits)
+    await asyncio.sleep(0)
+    assert left[0] <= left[1] < left[2] < left[3] <= left[4]
+    due = [arrived + factor * DELAY_S - 0.002 for factor in (1, 1, 2, 4, 4)]
+    assert all(at >= earliest for at, earliest in zip(left, due, strict=True))
+
+
 async def test_one_that_leaves_takes_no_other_with_it() -> None:
     clock = RefusalClock(DELAY_S, TICK_S)
     arrived = tick_to_come() - DELAY_S

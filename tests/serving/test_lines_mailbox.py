@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -78,7 +79,7 @@ async def test_a_client_that_enters_while_it_does_not_read_is_heard_again(kind: 
 
 
 async def test_a_mailbox_that_breaks_costs_only_its_session(words: Words, caplog: pytest.LogCaptureFixture) -> None:
-    async def broken(*visit: object) -> None:
+    async def broken(*visit: object, named: object) -> None:
         raise ValueError("with something secret in it")
 
     async with listening(words.dialogue(), Doorman(), tls="implicit", mailbox=broken) as running:
@@ -148,6 +149,8 @@ async def test_a_mailbox_that_does_not_end_is_cut(words: Words) -> None:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         ending: asyncio.Future[Ending],
+        *,
+        named: Callable[[str], None],
     ) -> None:
         await reader.read(-1)
         left.set()

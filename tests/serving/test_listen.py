@@ -6,7 +6,6 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
-from ipaddress import ip_network
 
 import pytest
 
@@ -14,7 +13,7 @@ from doubles import Doorman
 from mailauth.dialogue import Ending
 from mailauth.serving.census import Census
 from mailauth.serving.lines import TimeLimits
-from mailauth.serving.listen import CannotListen, Door, Server, bind
+from mailauth.serving.listen import CannotListen, Server, bind
 from servers import imap, listening
 from wire import DEADLINE_S, Wire, eventually
 
@@ -84,7 +83,7 @@ async def test_a_server_stops_whoever_is_there(unfinished: Callable[[], int]) ->
         silent = await Wire.to(behind_proxy.port)
         shaking = await Wire.to(in_handshake.port)
         await shaking.send_raw(b"PROXY UNKNOWN\r\n\x16\x03\x01")
-        await eventually(lambda: bool(in_handshake.server._arriving and behind_proxy.server._arriving))
+        await eventually(lambda: len(in_handshake.census) == len(behind_proxy.census) == 1)
         await behind_proxy.server.stop()
         await in_handshake.server.stop()
         assert await silent.rest() == b""
@@ -115,40 +114,25 @@ async def test_a_server_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) 
     assert stubborn.told == [Ending.SHUTDOWN]
 
 
-async def test_a_connection_that_cannot_be_accepted_costs_only_itself(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("mailauth.serving.listen.ACCEPT_AGAIN_S", 0.01)
+async def test_memory_is_given_back_when_a_crowd_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back = asyncio.Event()
     loop = asyncio.get_running_loop()
-    accepted: asyncio.Future[None] = loop.create_future()
-
-    class Greeter(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            accepted.set_result(None)
-            transport.close()
-
-    sock = bind("127.0.0.1", 0)
-    faults = [OSError(24, "Too many open files")]
-
-    class Accepting:
-        """The running loop, out of descriptors once."""
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(loop, name)
-
-        async def sock_accept(self, listening: socket.socket) -> object:
-            if faults:
-                raise faults.pop()
-            return await loop.sock_accept(listening)
-
-    door = Door("imap", sock, lambda peer: Greeter(), proxies=(ip_network("192.0.2.0/24"),))
-    server = Server(Census(10, 10), [door])
-    monkeypatch.setattr("mailauth.serving.listen.asyncio.get_running_loop", Accepting)
+    monkeypatch.setattr("mailauth.serving.listen.LOOK_S", 0.01)
+    monkeypatch.setattr("mailauth.serving.listen.CROWD", 3)
+    monkeypatch.setattr("mailauth.serving.listen.memory.give_back", lambda: loop.call_soon_threadsafe(given_back.set))
+    census, guests = Census(10, 10), [Stubborn() for _ in range(5)]
+    for guest in guests:
+        census.enter(guest, "192.0.2.1")
+    server = Server(census, [])
     await server.start()
-    wire = await Wire.to(sock.getsockname()[1])
+    for guest in guests[:2]:
+        census.leave(guest)
+    for _ in range(3):
+        server._look()
+    assert not given_back.is_set()
+    census.leave(guests[2])
     async with asyncio.timeout(DEADLINE_S):
-        await accepted
-    monkeypatch.undo()
+        await given_back.wait()
+    for guest in guests[3:]:
+        census.leave(guest)
     await server.stop()
-    wire.close()
-    assert "imap: cannot accept: Too many open files" in caplog.text

@@ -16,6 +16,7 @@ from mailauth.attempt import Attempt
 from mailauth.interfaces import Authenticator, StoreUnavailable
 from mailauth.serving.census import Census
 from mailauth.serving.listen import Door, Server, bind
+from mailauth.serving.sessions import LiveSessions
 from mailauth.smtp.house import House, Limits, leave_at_once
 from mailauth.smtp.server import SubmissionProtocol
 from mailauth.smtp.submission import Submission
@@ -126,8 +127,8 @@ async def site(
     census: Census | None = None,
     peer: str | None = None,
     help_line: bytes = b"",
-    hold: Callable[[float], Awaitable[bool]] = leave_at_once,
-    entered: Callable[..., None] | None = None,
+    hold: Callable[[float, int], Awaitable[bool]] = leave_at_once,
+    sessions: LiveSessions | None = None,
     handler: object | None = None,
     wrapped: bool = True,
     **submission: Any,
@@ -144,7 +145,7 @@ async def site(
         tls=tls,
         tls_context=server_tls(),
         hold=hold,
-        entered=entered,
+        sessions=sessions,
         help_line=help_line,
         limits=limits or Limits(),
     )

@@ -201,7 +201,7 @@ async def test_shutdown_says_421_wherever_a_client_stands() -> None:
 @pytest.mark.parametrize(
     ("cause", "goodbye"),
     [
-        (Ending.REVOKED, b"421 4.7.0 The password of this session was revoked\r\n"),
+        (Ending.REVOKED, b"421 4.7.0 This session was ended: its password or its access was withdrawn\r\n"),
         (Ending.SHUTDOWN, b"421 4.3.2 Server is shutting down, try again later\r\n"),
         (Ending.CROWDED, b"421 4.3.2 Too many connections, try again later\r\n"),
         (Ending.TIMEOUT, b"421 4.4.2 Disconnected for inactivity\r\n"),
@@ -236,12 +236,16 @@ async def test_a_delivery_under_way_is_answered_before_the_end() -> None:
         here.postbox.gate.set()
         said = (await client.rest()).split(b"\r\n")
         assert said[0].startswith(b"250 2.0.0 Accepted as ")
-        assert said[1:] == [b"421 4.7.0 The password of this session was revoked", b""]
+        assert said[1:] == [b"421 4.7.0 This session was ended: its password or its access was withdrawn", b""]
         assert len(here.postbox.delivered) == 1
 
 
 async def test_a_full_house_says_so_in_the_greeting_and_drops_its_oldest_stranger() -> None:
-    async with site(census=Census(10, 1)) as here, talker(here.port), talking(here.port) as second:
+    async with (
+        site(census=Census(10, 1), tls="starttls") as here,
+        talker(here.port, tls=False),
+        talking(here.port, tls=False) as second,
+    ):
         assert await second.rest() == b"421 4.3.2 Too many connections, try again later\r\n"
         assert len(here.census) == 1
     async with site(census=Census(2, 10)) as here, talking(here.port) as known, talker(here.port) as stranger:

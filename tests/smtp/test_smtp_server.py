@@ -13,14 +13,16 @@ import aiosmtpd.smtp
 import pytest
 from fakes_smtp import ALICE, BOB, PASSWORD, Slow, b64, plain, site, talking
 
-from doubles import Doorman
+from doubles import Doorman, MemoryPassdb
 from mailauth.attempt import Attempt, Service
-from mailauth.interfaces import StoreUnavailable
+from mailauth.interfaces import Change, StoreUnavailable
 from mailauth.serving.clock import RefusalClock
+from mailauth.serving.sessions import LiveSessions
 from mailauth.smtp.house import Limits
 from mailauth.smtp.server import TRUSTED_SENDER
-from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject
+from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject, Stay
 from servers import client_tls
+from wire import eventually
 
 FAILED = "535 5.7.8 Authentication failed."
 LATER = "454 4.7.0 Temporary authentication failure, try again later"
@@ -341,10 +343,12 @@ async def test_the_right_password_may_come_after_wrong_ones() -> None:
 
 async def test_a_refusal_waits_for_its_tick_and_nothing_else_does() -> None:
     held: list[float] = []
+    earlier: list[int] = []
     is_held, tick = asyncio.Event(), asyncio.Event()
 
-    async def hold(arrived: float) -> bool:
+    async def hold(arrived: float, earlier_count: int) -> bool:
         held.append(arrived)
+        earlier.append(earlier_count)
         is_held.set()
         await tick.wait()
         return True
@@ -370,7 +374,7 @@ async def test_a_refusal_waits_for_its_tick_and_nothing_else_does() -> None:
 
 
 async def test_a_refusal_that_missed_its_tick_is_deferred() -> None:
-    async def missed(arrived: float) -> bool:
+    async def missed(arrived: float, earlier_count: int) -> bool:
         return False
 
     async with site(hold=missed) as here, talking(here.port) as client:
@@ -389,18 +393,29 @@ async def test_the_refusal_clock_of_serving_fits() -> None:
         assert loop.time() - before >= 0.05
 
 
-async def test_a_login_is_announced_before_its_reply() -> None:
-    told: list[tuple[object, Attempt, Principal, int]] = []
-
-    def entered(connection: object, attempt: Attempt, principal: Principal) -> None:
-        told.append((connection, attempt, principal, len(here.census._strangers)))
-
-    async with site(entered=entered) as here, talking(here.port) as client:
+async def test_a_login_is_registered_before_its_reply_and_until_the_client_has_left() -> None:
+    sessions = LiveSessions(MemoryPassdb())
+    stay = Stay(sessions.mark(), 1, None, None)
+    doorman = Doorman()
+    doorman.outcome = Accept(Principal(1, ALICE, 7), stay)
+    async with site(doorman, sessions=sessions) as here, talking(here.port) as client:
         await client.login()
-        ((connection, attempt, principal, strangers_count),) = told
-        assert connection is here.made[0]
-        assert attempt.credential.authcid == principal.login == ALICE
-        assert strangers_count == 0
+        (session,) = sessions._sessions.values()
+        assert session.connection is here.made[0]
+        assert session.principal.login == ALICE
+        assert not here.census._strangers
+    await eventually(lambda: not len(sessions))
+
+
+async def test_who_stands_on_what_was_changed_meanwhile_is_told_to_come_back() -> None:
+    sessions = LiveSessions(MemoryPassdb())
+    doorman = Doorman()
+    doorman.outcome = Accept(Principal(1, ALICE, 7), Stay(sessions.mark(), 1, None, None))
+    await sessions.apply([Change(1, "account-changed", account_id=1)])
+    async with site(doorman, sessions=sessions) as here, talking(here.port) as client:
+        await client.greeting()
+        assert (await client.say(f"AUTH PLAIN {plain()}")).startswith("454")
+        assert not len(sessions)
 
 
 async def test_sasl_data_is_never_run_as_a_command() -> None:
@@ -525,7 +540,7 @@ async def test_a_whole_session_may_come_at_once_and_half_closed() -> None:
 
 
 async def test_what_missed_its_tick_is_no_failure_of_the_client():
-    async def missed(arrived: float) -> bool:
+    async def missed(arrived: float, earlier_count: int) -> bool:
         return False
 
     async with site(hold=missed) as here, talking(here.port) as client:

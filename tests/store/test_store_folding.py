@@ -1,24 +1,35 @@
 """Logins folded into rows: what is one row, what is kept of a name, and that nothing grows without end."""
 
+from dataclasses import replace
+
 import pytest
 
 from mailauth.attempt import Attempt, Credential, Service
 from mailauth.events import LoginJudged
+from mailauth.names import NotALogin, fold
 from mailauth.store import folding
-from mailauth.store.folding import Folding, plain
+from mailauth.store.folding import UNKNOWN, Folding, plain
 from mailauth.verdict import Accept, Cause, Defer, Principal, Reason, Reject
 
 ALICE = "alice@example.test"
 
 
 def judged(
-    outcome=None, *, login=ALICE, account_id=1, service=Service.IMAP, peer="192.0.2.1", client="", detail="", key=7
+    outcome=None,
+    *,
+    login=ALICE,
+    account_id=1,
+    service=Service.IMAP,
+    peer="192.0.2.1",
+    client="",
+    detail="",
+    key=7,
+    guess=None,
 ):
     if outcome is None:
         outcome = Accept(Principal(account_id, login, key))
-    return LoginJudged(
-        Attempt(Credential("x", "s3cret"), service, peer, True, client), outcome, login, account_id, 1.0, detail
-    )
+    attempt = Attempt(Credential("x", "s3cret"), service, peer, True, client)
+    return LoginJudged(attempt, outcome, login, account_id, 1.0, detail, guess)
 
 
 @pytest.fixture
@@ -40,7 +51,7 @@ def test_equal_logins_of_one_minute_are_one_row_with_a_count(folded):
     assert row["at"] == 1000.0
     assert row["client"] == "phone 59.9"
     assert (row["login"], row["account_id"], row["credential_id"]) == (ALICE, 1, 7)
-    assert (row["kind"], row["outcome"], row["detail"], row["actor"]) == ("login", "accept", "", "client")
+    assert (row["kind"], row["outcome"], row["detail"], row["actor"]) == ("login", "accept", "app-password", "client")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +101,8 @@ def test_a_row_already_written_is_written_again_with_its_whole_count(folded):
         (Reject(Reason.CLIENT_PASSWORDS_ONLY), ("reject", "client-passwords-only", None)),
         (Reject(Reason.REVOKED, 9), ("reject", "app-password-revoked", 9)),
         (Defer(Cause.THROTTLED, 3.0), ("defer", "throttled", None)),
-        (Accept(Principal(1, ALICE, None)), ("accept", "", None)),
+        (Accept(Principal(1, ALICE, None)), ("accept", "web-password", None)),
+        (Accept(Principal(1, ALICE, 3)), ("accept", "app-password", 3)),
     ],
 )
 def test_what_is_told_of_an_outcome(folded, outcome, told):
@@ -108,10 +120,10 @@ def test_the_detail_of_a_defer_is_told_too(folded):
 @pytest.mark.parametrize(
     ("login", "kept"),
     [
-        ("nobody@example.test", "@example.test"),
-        ("hunter2@examp1e.test", None),  # a mistyped password, or a made-up name
-        ("p@ssw0rd", None),
-        (None, None),
+        ("nobody@example.test", "(unknown)@example.test"),
+        ("hunter2@examp1e.test", "(unknown)"),  # a mistyped password, or a made-up name
+        ("p@ssw0rd", "(unknown)"),
+        (None, "(unknown)"),
     ],
 )
 @pytest.mark.parametrize("outcome", [Reject(Reason.UNKNOWN_LOGIN), Defer(Cause.THROTTLED)])
@@ -122,10 +134,38 @@ def test_of_a_name_that_is_no_accounts_only_our_own_domain_is_kept(folded, login
     assert "hunter2" not in repr(row)
 
 
-def test_made_up_names_from_one_address_are_one_row(folded):
+@pytest.mark.parametrize("name", [UNKNOWN, f"{UNKNOWN}@example.test"])
+def test_what_is_kept_of_an_unknown_name_is_no_accounts_login(name):
+    with pytest.raises(NotALogin):
+        fold(name)
+
+
+WRONG = Reject(Reason.WRONG_PASSWORD)
+
+
+def test_each_wrong_secret_is_a_row_with_a_count(folded):
+    for _ in range(50):
+        folded.note(judged(WRONG, guess=1), 1000.0)
+    folded.note(judged(WRONG, guess=2), 1001.0)
+    folded.note(judged(WRONG, guess=1), 1002.0)
+    first, second = rows(folded.take(1003.0))
+    assert (first["count"], second["count"]) == (51, 1)
+
+
+@pytest.mark.parametrize("guess", [None, 1, 2])
+def test_of_a_wrong_secret_nothing_is_written(folded, guess):
+    """Not even its number: rows of different secrets differ in nothing but the row that they are."""
+    folded.note(judged(WRONG, guess=7), 1000.0)
+    folded.note(judged(WRONG, guess=guess), 1000.0)
+    one, other = rows(folded.take(1000.0))
+    assert one.pop("fold") != other.pop("fold")
+    assert one == other
+
+
+def test_made_up_names_from_one_address_are_one_row_whatever_comes_with_them(folded):
     for number in range(1000):
         name = f"u{number}@d{number}.test"
-        folded.note(judged(Reject(Reason.UNKNOWN_LOGIN), login=name, account_id=None), 1000.0)
+        folded.note(judged(Reject(Reason.UNKNOWN_LOGIN), login=name, account_id=None, guess=number), 1000.0)
     (row,) = rows(folded.take(1000.0))
     assert row["count"] == 1000
 
@@ -160,7 +200,7 @@ def test_at_the_end_every_last_use_is_due(folded):
     folded.note(judged(), 1000.0)
     folded.take(1000.5)
     folded.note(judged(), 1010.0)
-    assert folded.take(1010.5, all_uses=True).uses[7]["last_used_at"] == 1010.0
+    assert folded.take(1010.5, everything=True).uses[7]["last_used_at"] == 1010.0
 
 
 @pytest.mark.parametrize("outcome", [Reject(Reason.EXPIRED, 7), Defer(Cause.STORE), Accept(Principal(1, ALICE, None))])
@@ -202,6 +242,26 @@ def test_rows_of_the_last_minute_are_bounded_too(folded, monkeypatch):
     folded.forget(1100.0)
     assert not folded._open
     assert not folded._use_written_at
+
+
+def test_what_is_observed_is_taken_with_the_rest_and_comes_back_with_it(folded):
+    folded.note(judged(Reject(Reason.REVOKED, 7)), 1000.0)
+    batch = folded.take(1000.0)
+    (seen,) = batch.observations
+    assert (seen["account_id"], seen["credential_id"]) == (1, 7)
+    folded.give_back(batch)
+    assert folded.take(1001.0).observations == [seen]
+    folded.note(judged(Reject(Reason.REVOKED, 7)), 1002.0)
+    assert folded.take(1003.0).observations == []
+    assert len(folded.take(1003.0, everything=True).observations) == 1
+
+
+def test_a_batch_of_one_kind_is_no_empty_one(folded):
+    folded.note(judged(Reject(Reason.REVOKED, 7)), 1000.0)
+    batch = folded.take(1000.0)
+    assert batch
+    assert replace(batch, logins={})
+    assert not replace(batch, logins={}, observations=[])
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 import pytest
 
+from keyrings import put_in_use, with_another
 from mailauth.keys import Key, KeyRing
-from mailauth.store.keycheck import WrongKey, record_keys, require_key
+from mailauth.store.keycheck import WrongKey, announced, fits, key_for_new, require_key
 from mailauth.store.upgrade import upgrade
 
 OTHER = Key(1, "2026-01-01", b"\1" * 32)
@@ -28,7 +29,7 @@ def add_row(database, key_id):
 
 
 def test_the_key_file_that_the_store_was_made_with_is_accepted(store, ring):
-    require_key(store, ring)
+    assert require_key(store, ring).newest == ring.newest
 
 
 def test_another_key_file_is_refused_with_what_to_do(store):
@@ -37,28 +38,59 @@ def test_another_key_file_is_refused_with_what_to_do(store):
 
 
 def test_a_key_file_of_other_keys_altogether_is_refused(store):
-    with pytest.raises(WrongKey, match="key 2"):
+    with pytest.raises(WrongKey, match=r"no key 1, which is in use in .*: if `mailauth key rotate` was run on another"):
         require_key(store, KeyRing([SECOND]))
 
 
-def test_a_rotated_key_file_is_accepted(store, ring):
-    require_key(store, KeyRing([*ring.keys, SECOND]))
+def test_a_key_that_is_not_in_use_yet_makes_nothing(store, ring):
+    rotated = with_another(ring)
+    found = require_key(store, rotated)
+    assert (found.keys, found.newest) == (rotated.keys, 1)
+    with store.transaction() as tx:
+        assert key_for_new(store, tx, rotated) == 1
+
+
+def test_a_key_in_use_is_the_one_for_new_ones_and_no_other_takes_its_id(store, ring):
+    rotated = put_in_use(store, with_another(ring))
+    assert require_key(store, rotated).newest == 2
+    with store.transaction() as tx:
+        assert key_for_new(store, tx, rotated) == 2
+    other = with_another(ring, filling=9)
+    with pytest.raises(WrongKey, match="key 2 of the key file is not the one"):
+        require_key(store, other)
+    with pytest.raises(WrongKey, match="key 2 of the key file is not the one"), store.transaction() as tx:
+        key_for_new(store, tx, other)
+
+
+def test_a_key_file_without_a_key_in_use_is_refused_and_makes_what_all_can_read(store, ring):
+    put_in_use(store, with_another(ring))
+    with pytest.raises(WrongKey, match=r"no key 2, which is in use .* copy the key file from there"):
+        require_key(store, ring)
+    with store.transaction() as tx:  # a command that had read its file before
+        assert key_for_new(store, tx, ring) == 1
+    with pytest.raises(WrongKey, match="key 3"), store.transaction() as tx:
+        key_for_new(store, tx, KeyRing([Key(3, "2026-01-03", b"\3" * 32)]))
 
 
 def test_app_passwords_under_a_key_that_is_not_in_the_file_are_told(database, ring):
     add_row(database, 3)
-    with pytest.raises(WrongKey, match="no key 3, under which 1 app passwords"):
+    with pytest.raises(WrongKey, match=r"no key 3, under which 1 app passwords"):
         require_key(database.store, ring)
 
 
-def test_a_key_is_written_down_once_and_no_other_takes_its_id(database, ring):
-    rotated = KeyRing([*ring.keys, SECOND])
-    for _ in range(2):
-        with database.store.transaction() as tx:
-            record_keys(database.store, tx, rotated)
-    assert database.run("SELECT id FROM server_keys ORDER BY id") == [(1,), (2,)]
-    with pytest.raises(WrongKey, match="key 2"), database.store.transaction() as tx:
-        record_keys(database.store, tx, KeyRing([*ring.keys, Key(2, "2026-01-03", b"\3" * 32)]))
+def test_a_store_without_keys_is_no_store(database, ring):
+    database.run("DELETE FROM server_keys")
+    with pytest.raises(WrongKey, match="lost its list of server keys"):
+        require_key(database.store, ring)
+
+
+def test_an_announced_key_is_known_again_and_no_other_taken_for_it(ring):
+    rotated = with_another(ring)
+    told = announced(rotated, "a store", 2)
+    assert fits(rotated, told)
+    assert not fits(ring, told)
+    assert not fits(with_another(ring, filling=9), told)
+    assert not fits(rotated, told | {"store_id": "another store"})
 
 
 def test_a_store_without_its_site_is_told_from_a_wrong_key(empty_database, ring):

@@ -1,12 +1,14 @@
 """Lookups on both databases: what is found, what is not understood, and that nothing else is ever None."""
 
 import asyncio
+import dataclasses
 import sqlite3
 from contextlib import asynccontextmanager, closing, suppress
 
 import pytest
 import uvloop
 
+from keyrings import put_in_use, with_another
 from mailauth.accounts import aliases, apppasswords, domains, mailboxes, site
 from mailauth.accounts.changes import AccountChange, DomainChange, PolicyChange
 from mailauth.attempt import Service
@@ -15,6 +17,7 @@ from mailauth.keys import Key, KeyRing
 from mailauth.store import rows
 from mailauth.store.engine import open_store
 from mailauth.store.passdb import open_passdb
+from mailauth.store.postgresql import CONNECT_AGAIN_S
 from mailauth.store.upgrade import create
 
 ALICE = "alice@example.test"
@@ -94,11 +97,64 @@ async def test_a_tombstone_is_found_with_its_record(store, ring, alice):
 @pytest.mark.parametrize("key_count", [1, 2, 3, 5, 17, 64])
 async def test_hits_under_several_keys_come_oldest_first(store, ring, alice, key_count):
     full = KeyRing([*ring.keys, *[Key(n, "2026-01-01", bytes([n]) * 32) for n in range(2, key_count + 1)]])
-    rows = [minted(store, KeyRing(full.keys[:count])) for count in sorted({1, min(2, key_count), key_count})]
+    rows = []
+    for count in sorted({1, min(2, key_count), key_count}):
+        some = KeyRing(full.keys[:count])
+        rows.append(minted(store, some if count == 1 else put_in_use(store, some)))
     wanted = [(keyed[0].id, keyed[1][-1]) for keyed in rows]
     async with opened(store, full) as passdb:
         account = await passdb.lookup(alice, [selector for _, selector in reversed(wanted)])
         assert [hit.id for hit in account.hits] == [row_id for row_id, _ in wanted]
+
+
+async def test_keys_are_replaced_between_two_lookups_and_under_one(store, ring, alice):
+    old, old_selectors = minted(store, ring)
+    rotated = with_another(ring)
+    async with opened(store, ring) as passdb:
+        before = passdb.lookup(alice, old_selectors)
+        begun = asyncio.create_task(passdb.lookup(alice, old_selectors))
+        await asyncio.sleep(0)  # it has asked, on PostgreSQL it still waits
+        passdb.use_keys(rotated.ids)
+        new, new_selectors = minted(store, put_in_use(store, rotated))
+        found = [await before, await begun, await passdb.lookup(alice, rotated.selectors(alice, old.password))]
+        (hit,) = (await passdb.lookup(alice, new_selectors)).hits
+    assert [[(hit.id, hit.key_id) for hit in account.hits] for account in found] == [[(old.id, 1)]] * 3
+    assert (hit.id, hit.key_id) == (new.id, 2)
+
+
+async def test_an_app_password_is_put_under_another_key_and_stays_what_it_is(database, ring, alice):
+    new, _ = minted(database.store, ring)
+    rotated = put_in_use(database.store, with_another(ring))
+    (_, (_, selector)) = rotated.selectors(alice, new.password)
+    async with opened(database.store, rotated) as passdb:
+        (before,) = (await passdb.lookup(alice, rotated.selectors(alice, new.password))).hits
+        await passdb.reselect(new.id, 1, 2, selector)
+        (after,) = (await passdb.lookup(alice, [(2, selector)])).hits
+        assert after == dataclasses.replace(before, key_id=2)
+        await passdb.reselect(new.id, 1, 2, selector ^ 1)  # moved meanwhile
+    assert database.run("SELECT key_id, selector FROM app_passwords") == [(2, selector)]
+
+
+async def test_what_may_not_move_stays(database, ring, alice):
+    new, ((_, selector),) = minted(database.store, ring)
+    async with opened(database.store, ring) as passdb:
+        await passdb.reselect(new.id, 1, 2, 7)  # a key that is not in use, or no more
+        put_in_use(database.store, with_another(ring))
+        other, _ = minted(database.store, with_another(ring))
+        ((taken,),) = database.run(f"SELECT selector FROM app_passwords WHERE id = {other.id}")
+        await passdb.reselect(new.id, 1, 2, taken)  # another has that place
+        apppasswords.revoke(database.store, alice, ids=[new.id], **ROOT)
+        await passdb.reselect(new.id, 1, 2, taken ^ 1)
+    rows = database.run("SELECT key_id, selector FROM app_passwords ORDER BY id")
+    assert rows == [(1, selector), (2, taken)]
+
+
+async def test_a_move_that_cannot_be_written_is_told(database, ring, alice, read_only):
+    new, _ = minted(database.store, ring)
+    put_in_use(database.store, with_another(ring))
+    async with opened(database.store, ring) as passdb:
+        with read_only(database), pytest.raises(StoreUnavailable):
+            await passdb.reselect(new.id, 1, 2, 7)
 
 
 async def test_more_keys_than_a_lookup_takes_are_refused_at_the_start(store):
@@ -276,7 +332,7 @@ def test_lookups_on_uvloop(store, ring, alice):
 
 async def test_a_missing_file_is_a_fault_until_it_is_there(tmp_path, ring):
     store = open_store(f"sqlite:///{tmp_path / 'mailauth.db'}")
-    async with opened(store, ring) as passdb:
+    async with opened(store, ring, deadline_s=0.2) as passdb:
         with pytest.raises(StoreUnavailable, match="there is no store"):
             await passdb.lookup(ALICE, ())
         create(store, ring)
@@ -304,7 +360,7 @@ async def test_a_lock_that_lasts_is_a_fault_at_the_deadline(sqlite_database, rin
 
 async def test_a_damaged_file_is_a_fault(sqlite_database, ring):
     sqlite_database.path.write_bytes(b"This is no database. " * 500)
-    async with opened(sqlite_database.store, ring) as passdb:
+    async with opened(sqlite_database.store, ring, deadline_s=0.2) as passdb:
         with pytest.raises(StoreUnavailable):
             await passdb.lookup(ALICE, ())
 
@@ -316,14 +372,14 @@ async def test_a_damaged_page_is_a_fault(sqlite_database, ring):
     with sqlite_database.path.open("r+b") as file:
         file.seek((root - 1) * size)
         file.write(b"\xff" * size)
-    async with opened(sqlite_database.store, ring) as passdb:
+    async with opened(sqlite_database.store, ring, deadline_s=0.2) as passdb:
         with pytest.raises(StoreUnavailable, match="malformed"):
             await passdb.lookup(ALICE, ())
 
 
 async def test_tables_that_are_not_there_are_a_fault(sqlite_database, ring):
     sqlite_database.run("ALTER TABLE accounts RENAME TO elsewhere")
-    async with opened(sqlite_database.store, ring) as passdb:
+    async with opened(sqlite_database.store, ring, deadline_s=0.2) as passdb:
         with pytest.raises(StoreUnavailable):
             await passdb.lookup(ALICE, ())
 
@@ -342,7 +398,7 @@ async def test_a_restarted_server_costs_no_login(postgres_database, ring):
 
 
 async def test_no_server_is_a_fault(ring):
-    async with opened(open_store("postgresql://127.0.0.1:1/mail"), ring) as passdb:
+    async with opened(open_store("postgresql://127.0.0.1:1/mail"), ring, deadline_s=0.2) as passdb:
         with pytest.raises(StoreUnavailable):
             await passdb.lookup(ALICE, ())
 
@@ -350,15 +406,43 @@ async def test_no_server_is_a_fault(ring):
 async def test_a_slow_answer_is_a_fault_at_the_deadline_and_the_next_login_is_served(postgres_database, ring):
     store = postgres_database.store
     mailboxes.add_account(store, ALICE, "plain:web", **ROOT)
-    async with opened(store, ring, connections=1) as passdb:
+    async with opened(store, ring, connections=1, deadline_s=2.0) as passdb:
         await passdb.lookup(ALICE, ())
-        passdb._reader._deadline_s = 0.1
         with store.transaction() as tx:
             _lock(tx)
             with pytest.raises(StoreUnavailable):
-                await asyncio.wait_for(passdb.lookup(ALICE, ()), 3)
-        passdb._reader._deadline_s = 5.0
+                await asyncio.wait_for(passdb.lookup(ALICE, ()), 20)
         assert (await passdb.lookup(ALICE, ())).login == ALICE
+
+
+async def test_a_server_that_takes_no_connection_is_not_asked_for_one_by_every_login(postgres_database, ring):
+    """Each try costs both sides something; so few are made, however many logins wait."""
+    store = postgres_database.store
+    mailboxes.add_account(store, ALICE, "plain:web", **ROOT)
+    async with opened(store, ring, connections=4) as passdb:
+        parameters, tried = store.driver.parameters, []
+        store.driver.parameters = Counting(
+            parameters | {"host": "127.0.0.1", "hostaddr": "127.0.0.1", "port": "1"}, tried
+        )
+        waiting = [asyncio.create_task(passdb.lookup(ALICE, ())) for _ in range(200)]
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(1.0)  # the outage
+        passed_s = asyncio.get_running_loop().time() - began
+        assert 1 < len(tried) <= 4 * (passed_s / CONNECT_AGAIN_S + 2)
+        store.driver.parameters = parameters
+        assert [account.login for account in await asyncio.gather(*waiting)] == [ALICE] * 200
+
+
+class Counting(dict):
+    """Parameters of connections, and how often they were used."""
+
+    def __init__(self, parameters, used):
+        super().__init__(parameters)
+        self.used = used
+
+    def __or__(self, other):
+        self.used.append(other)
+        return dict(self) | other
 
 
 async def test_a_login_given_up_takes_no_connection_with_it(postgres_database, ring):

@@ -140,7 +140,7 @@ def test_the_files_are_the_owners_alone_and_the_folder_is_untouched(tmp_path, ri
     store = open_store(f"sqlite:///{folder / 'mailauth.db'}")
     create(store, ring)
     with store.transaction() as tx:
-        tx.write(store.sql.PRUNE_AUDIT, before=0.0)
+        tx.write(store.sql.PRUNE_AUDIT, before=0.0, batch=1)
         tx.write(store.sql.ADD_SERVER_KEY, id=99, check_value="x")
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert modes == {"mailauth.db": 0o600, "mailauth.db-wal": 0o600, "mailauth.db-shm": 0o600}

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 
 import pytest
 
@@ -92,8 +93,8 @@ def test_of_unknown_names_only_domains_of_ours_are_written(store, app_password, 
         behind(unknown(login))
     behind.close()
     assert {(row.login, row.detail) for row in logins(store)} == {
-        ("@example.test", "unknown-login"),
-        (None, "unknown-login"),
+        ("(unknown)@example.test", "unknown-login"),
+        ("(unknown)", "unknown-login"),
     }
 
 
@@ -123,7 +124,7 @@ def test_an_outage_keeps_the_batch_is_logged_once_and_ends(database, app_passwor
     (row,) = logins(database.store)
     assert row.count == 2
     assert [record.getMessage() for record in caplog.records] == [
-        "last uses and audit rows are kept in memory until the store takes them: the disk is full",
+        "last uses and audit rows are kept in memory until the store takes them: the disk is full alarm",
         "last uses and audit rows are written again",
     ]
 
@@ -161,18 +162,70 @@ def test_start_dates_that_have_come_are_written_down_at_the_start(store, app_pas
     assert [row[f"{level}two_factor_reached"] for level in ("site_", "domain_", "")] == [0, 1, 0]
 
 
-def test_old_rows_are_deleted(database, ring, app_password):
-    store, day = database.store, 86400.0
+def test_old_rows_are_deleted_a_batch_at_a_time_while_logins_go_on(store, app_password, monkeypatch):
+    monkeypatch.setattr("mailauth.store.writebehind.INTERVAL_S", 0.01)
+    monkeypatch.setattr(upkeep, "BATCH_ROWS", 2)
     for age in (181, 179):
-        note(store, "verify", actor=f"{age} days ago", now=NOW - age * day)
-    old = apppasswords.mint(store, ring, Plain(), ALICE, label="old", **ROOT, now=NOW)
-    young = apppasswords.mint(store, ring, Plain(), ALICE, label="young", **ROOT, now=NOW)
-    apppasswords.revoke(store, ALICE, ids=[old.id], **ROOT, now=NOW)
-    apppasswords.revoke(store, ALICE, ids=[young.id], **ROOT, now=NOW)
-    database.run(f"UPDATE app_passwords SET revoked_at = {NOW - 91 * day} WHERE id = {old.id}")
-    upkeep.prune(store, NOW, 180)
-    assert [row.actor for row in audit(store) if row.kind == "verify"] == ["179 days ago"]
-    assert database.run("SELECT id FROM app_passwords ORDER BY id") == [(app_password.id,), (young.id,)]
+        for _ in range(5):
+            note(store, "verify", actor=f"{age} days ago", peer="192.0.2.1", now=NOW - age * upkeep.DAY_S)
+    behind = WriteBehind(store, upkeep.Retention(audit_days=180, address_days=30), clock=lambda: NOW)
+    behind(accepted(app_password))
+    give_up_at = time.monotonic() + 30
+    while {(row.actor, row.peer) for row in audit(store) if row.kind == "verify"} != {("179 days ago", "192.0.2.0/24")}:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+    assert behind.close()
+    assert len(logins(store)) == 1
+
+
+def test_upkeep_that_cannot_be_done_is_an_alarm_and_costs_no_row(store, app_password, monkeypatch, caplog):
+    monkeypatch.setattr("mailauth.store.writebehind.INTERVAL_S", 0.01)
+    monkeypatch.setattr("mailauth.store.writebehind.MINUTE_S", 0.01)
+    caplog.set_level(logging.WARNING)
+    broken, often, tries = threading.Event(), threading.Event(), []
+    broken.set()
+
+    def marked(store, now):
+        tries.append(now)
+        if len(tries) >= 3:
+            often.set()
+        if broken.is_set():
+            raise StoreUnavailable("locked by another process")
+
+    monkeypatch.setattr("mailauth.store.writebehind.mark_reached", marked)
+    behind = WriteBehind(store, clock=lambda: NOW)
+    behind(accepted(app_password))
+    assert often.wait(30)
+    broken.clear()
+    give_up_at = time.monotonic() + 30
+    while len(caplog.records) < 2:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+    assert behind.close()
+    assert len(logins(store)) == 1
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("ERROR", "upkeep of the store is put off: locked by another process alarm"),
+        ("WARNING", "upkeep of the store goes on"),
+    ]
+
+
+def test_a_step_of_pruning_that_fails_ends_it_until_the_next_hour(store, monkeypatch, caplog):
+    monkeypatch.setattr("mailauth.store.writebehind.INTERVAL_S", 0.01)
+    monkeypatch.setattr("mailauth.store.writebehind.HOUR_S", 0.05)
+    begun, again = [], threading.Event()
+
+    def steps(self, now):
+        begun.append(now)
+        if len(begun) > 2:
+            again.set()
+        yield
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(upkeep.Pruning, "steps", steps)
+    behind = WriteBehind(store, clock=lambda: NOW)
+    assert again.wait(30)
+    assert behind.close()  # it is no loss of rows
+    assert "what is too old cannot be deleted, and is tried again in an hour: gone alarm" in caplog.text
 
 
 def test_a_bug_in_one_write_does_not_end_the_thread(store, app_password, monkeypatch, caplog):

@@ -10,8 +10,17 @@ import pytest
 from doubles import LengthKeys, MemoryPassdb, PlainHashes
 from mailauth.attempt import Attempt, Credential, Service
 from mailauth.events import Events, LoginJudged
-from mailauth.interfaces import BadRecord, Demand, HashUnavailable, PolicyLevel, PoolBusy, StoreUnavailable, UnknownKey
-from mailauth.verdict import Accept, Cause, Defer, Principal, Reason, Reject
+from mailauth.interfaces import (
+    BadRecord,
+    Demand,
+    HashUnavailable,
+    Lane,
+    PolicyLevel,
+    PoolBusy,
+    StoreUnavailable,
+    UnknownKey,
+)
+from mailauth.verdict import Accept, Cause, Defer, Principal, Reason, Reject, Stay
 from mailauth.verify.verifier import Verifier
 
 ALICE = "alice@example.test"
@@ -242,7 +251,7 @@ async def test_a_wrong_password_is_never_remembered_as_proof(bench):
     bench.passdb.add(ALICE, WEB)
     for _ in range(3):
         assert type(await bench.try_("wrong")) is Reject
-    assert bench.hashes.computed == 3
+    assert bench.hashes.computed == 1
 
 
 async def test_a_changed_web_password_needs_no_flushing(bench):
@@ -258,9 +267,9 @@ class SlowHashes(PlainHashes):
         super().__init__()
         self.go = asyncio.Event()
 
-    async def verify(self, record, secret):
+    async def verify(self, record, secret, lane=Lane.ORDINARY):
         await self.go.wait()
-        return await super().verify(record, secret)
+        return await super().verify(record, secret, lane)
 
 
 async def flock(bench, count=5):
@@ -326,12 +335,20 @@ async def test_every_attempt_is_told_once_and_never_with_its_secret(bench):
 class Gate:
     """Admits, or makes wait; notes what it was asked and told."""
 
-    def __init__(self, wait):
-        self.wait, self.asked, self.settled = wait, [], []
+    guess = 17
 
-    def claim(self, attempt, login, account_id):
-        self.asked.append((login, account_id))
+    def __init__(self, wait=None):
+        self.wait, self.asked, self.settled, self.welcomed = wait, [], [], []
+
+    def claim(self, attempt, login, account_id, *, web, device=""):
+        self.asked.append((login, account_id, web))
         return self if self.wait is None else self.wait
+
+    def welcome(self, peer, account_id):
+        self.welcomed.append((peer, account_id))
+
+    def knows(self, peer, account_id):
+        return (peer, account_id) in self.welcomed
 
     def settle(self, outcome):
         self.settled.append(outcome)
@@ -346,7 +363,36 @@ async def test_a_throttled_guess_is_deferred_and_an_app_password_is_not_held_up(
     assert await bench.try_(login="nobody@example.test") == Defer(Cause.THROTTLED, 12.5)
     assert bench.hashes.computed == 0
     assert await bench.try_(APP) == Accept(Principal(1, ALICE, 100))
-    assert (gate.asked, gate.settled) == ([(ALICE, 1), ("nobody@example.test", None)], [])
+    assert (gate.asked, gate.settled) == ([(ALICE, 1, True), ("nobody@example.test", None, False)], [])
+
+
+@pytest.mark.parametrize(
+    ("shown", "refused"),
+    [
+        ({"login": "no login"}, Reason.UNKNOWN_LOGIN),
+        ({"authzid": "root"}, Reason.AUTHZID),
+        ({"password": "x" * 5000}, Reason.WRONG_PASSWORD),
+        ({"password": ""}, Reason.WRONG_PASSWORD),
+    ],
+)
+async def test_what_needs_no_look_at_the_store_is_a_guess_all_the_same(shown, refused):
+    gate = Gate()
+    bench = Bench(throttle=gate)
+    bench.passdb.add(ALICE, WEB)
+    assert await bench.try_(**shown) == Reject(refused)
+    assert gate.settled == [Reject(refused)]
+    gate.wait = 9.0
+    assert await bench.try_(**shown) == Defer(Cause.THROTTLED, 9.0)
+
+
+async def test_a_program_that_repeats_a_wrong_password_costs_one_hash():
+    bench = Bench()
+    bench.passdb.add(ALICE, WEB)
+    for _ in range(20):
+        assert await bench.try_("wrong") == Reject(Reason.WRONG_PASSWORD)
+    assert bench.hashes.computed == 1
+    bench.passdb.accounts[ALICE] = dataclasses.replace(bench.passdb.accounts[ALICE], web_record="plain:wrong")
+    assert type(await bench.try_("wrong")) is Accept
 
 
 async def test_an_admitted_guess_is_settled_with_what_came_of_it():
@@ -359,7 +405,8 @@ async def test_an_admitted_guess_is_settled_with_what_came_of_it():
     await bench.try_(WEB, login="bob@example.test")
     bench.hashes.fault = PoolBusy("full")
     await bench.try_("other")
-    assert gate.asked == [(ALICE, 1), (ALICE, 1), ("bob@example.test", None), (ALICE, 1)]
+    bob = ("bob@example.test", 2, False)
+    assert gate.asked == [(ALICE, 1, True), (ALICE, 1, True), bob, (ALICE, 1, True)]
     assert gate.settled == [
         Reject(Reason.WRONG_PASSWORD),
         Accept(Principal(1, ALICE, None)),
@@ -386,6 +433,107 @@ async def test_a_web_password_that_is_proven_is_no_guess():
     assert type(await bench.try_(WEB)) is Accept
     assert await bench.try_("wrong") == Defer(Cause.THROTTLED, 60.0)
     assert bench.seen[-1].account_id == 1
+
+
+async def test_a_chance_hit_of_a_selector_makes_no_guess_at_the_web_password_free():
+    gate = Gate(30.0)
+    bench = Bench(throttle=gate)
+    bench.passdb.add(ALICE, WEB)
+    bench.passdb.mint(ALICE, APP)
+    assert await bench.try_(OTHER) == Defer(Cause.THROTTLED, 30.0)
+    assert gate.asked == [(ALICE, 1, True)]
+    gate.wait = None
+    assert await bench.try_(OTHER) == Reject(Reason.WRONG_PASSWORD)
+    assert gate.settled == [Reject(Reason.WRONG_PASSWORD)]
+
+
+async def test_the_event_says_which_guess_it_was_and_what_a_policy_would_break():
+    bench = Bench(throttle=Gate())
+    bench.passdb.add(ALICE, WEB, demands=(Demand(PolicyLevel.OBSERVE, None, False, False, None, False),) * 3)
+    bench.passdb.mint(ALICE, APP)
+    await bench.try_("wrong")
+    await bench.try_(WEB)
+    await bench.try_(APP)
+    assert [(event.guess, event.would_break) for event in bench.seen] == [(17, False), (17, True), (None, False)]
+
+
+async def test_whoever_got_in_from_here_goes_first_when_hashes_wait():
+    bench = Bench(throttle=Gate())
+    bench.passdb.add(ALICE, WEB)
+    await bench.try_(WEB)
+    await bench.try_("wrong")
+    await bench.try_("wrong as well", peer="198.51.100.7")
+    assert bench.hashes.lanes == [Lane.ORDINARY, Lane.FIRST, Lane.ORDINARY]
+
+
+class Meanwhile:
+    """interfaces.Changes whose next marks are touched: each by a function that changes something just then."""
+
+    def __init__(self, *happenings):
+        self.happenings, self.marks, self.waited = list(happenings), 0, 0
+        self.fault = None
+
+    def mark(self):
+        self.marks += 1
+        return self.marks
+
+    def touched(self, mark, account_id, domain_id):
+        assert (account_id, domain_id) == (1, 1)
+        return mark < self.marks + bool(self.happenings) and self._happen()
+
+    def _happen(self):
+        self.happenings.pop(0)()
+        return True
+
+    async def current(self):
+        self.waited += 1
+        if self.fault is not None:
+            raise self.fault
+
+
+async def test_what_is_revoked_while_it_is_judged_is_read_again_and_refused():
+    bench = Bench(changes=Meanwhile(lambda: bench.passdb.revoke(ALICE, APP)))
+    bench.passdb.add(ALICE, WEB)
+    bench.passdb.mint(ALICE, APP)
+    assert await bench.try_(APP) == Reject(Reason.REVOKED, 100)
+    assert bench.passdb.lookups == 2
+    assert bench.hashes.computed == 1
+    assert len(bench.seen) == 1
+
+
+async def test_a_change_that_takes_nothing_costs_one_more_read():
+    bench = Bench(changes=Meanwhile(lambda: None))
+    bench.passdb.add(ALICE, WEB)
+    bench.passdb.mint(ALICE, APP)
+    assert await bench.try_(APP) == Accept(Principal(1, ALICE, 100))
+    assert bench.passdb.lookups == 2
+    assert bench.hashes.computed == 1
+
+
+async def test_an_account_that_never_stands_still_is_deferred_and_no_guess():
+    bench = Bench(throttle=Gate(), changes=Meanwhile(*[lambda: None] * 10))
+    bench.passdb.add(ALICE, WEB)
+    assert await bench.try_(WEB) == Defer(Cause.STORE)
+    assert bench.passdb.lookups == 4
+    assert len(bench.verifier._throttle.asked) == 1
+
+
+async def test_who_is_not_up_to_date_lets_nobody_in_and_refuses_as_ever():
+    changes = Meanwhile()
+    changes.fault = StoreUnavailable("lost")
+    bench = Bench(changes=changes)
+    bench.passdb.add(ALICE, WEB)
+    assert await bench.try_(WEB) == Defer(Cause.STORE)
+    assert await bench.try_("wrong") == Reject(Reason.WRONG_PASSWORD)
+    assert changes.waited == 1
+
+
+async def test_an_accept_says_what_it_stands_on():
+    bench = Bench(changes=Meanwhile())
+    bench.passdb.add(ALICE, WEB, web_changed_at=5.0, domain_id=1)
+    bench.passdb.mint(ALICE, APP, expires_at=2000.0)
+    by_app, by_web = await bench.try_(APP), await bench.try_(WEB)
+    assert (by_app.stay, by_web.stay) == (Stay(1, 1, 5.0, 2000.0), Stay(2, 1, 5.0, None))
 
 
 async def test_a_listener_that_fails_takes_no_login_along(bench):

@@ -31,7 +31,9 @@ def remove_alias(store: Store, alias: str, *, actor: str, now: float | None = No
         if row is None or not unit.tx.write(unit.sql.REMOVE_ALIAS, address=alias):
             raise NoSuch(f"there is no alias {alias}; `mailauth account show` lists those of an account")
         login: str = row["login"]
-        unit.record("alias-removed", {"login": login, "id": row["account_id"]}, detail=alias)
+        account = {"login": login, "id": row["account_id"]}
+        unit.record("alias-removed", account, detail=alias)
+        unit.touch("alias-removed", account=account, alias=alias)
     return login
 
 
@@ -48,3 +50,4 @@ def _add(unit: Unit, login: str, alias: str) -> None:
         raise Refused(f"{alias} is an alias of {taken['login']} already")
     unit.tx.write(unit.sql.ADD_ALIAS, address=alias, account_id=account["id"], created_at=unit.now)
     unit.record("alias-added", account, detail=alias)
+    unit.touch("alias-added", account=account, alias_added=alias)

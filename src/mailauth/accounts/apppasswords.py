@@ -1,4 +1,4 @@
-"""App passwords: minting, listing, revoking and renaming them.
+"""App passwords: minting, listing, revoking, confirming and renaming them.
 
 Rule: the password itself leaves here once, in `Minted`; the store gets its hash and selector. A deleted one leaves a
 tombstone: its hash, selector and label, so that a device that still tries it is known for what it is.
@@ -18,9 +18,10 @@ from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import AppPasswordView, app_password_view, moment, most_app_passwords, service_names
 from mailauth.attempt import Service
 from mailauth.keys import KeyRing
+from mailauth.store.changes import Effect
 from mailauth.store.engine import Row, Store
 from mailauth.store.faults import Clash
-from mailauth.store.keycheck import record_keys
+from mailauth.store.keycheck import key_for_new
 from mailauth.store.rows import mask_of
 from mailauth.store.upkeep import TOMBSTONE_S
 
@@ -48,6 +49,14 @@ class Minted:
 @dataclass(frozen=True, slots=True)
 class Revoked:
     """An app password that opens nothing any more."""
+
+    id: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """An app password that was suspended, and opens mail again."""
 
     id: int
     label: str
@@ -84,11 +93,10 @@ def mint(
         _refuse_at_maximum(account_row(unit, login))
     for _ in range(MINT_TRIES):
         password = apppassword.mint(alphabet)
-        selector = apppassword.selector(ring.subkey("selector", ring.newest), login, password)
-        secret = {"key_id": ring.newest, "selector": selector, "record": hasher.hash(password.encode())}
+        record = hasher.hash(password.encode())
         try:
             with changing(store, actor, now) as unit:
-                row = _insert(unit, ring, login, terms | secret)
+                row = _insert(unit, login, terms | {"record": record} | _place(unit, ring, login, password))
         except Clash:  # this account has the selector already
             continue
         return Minted(row["id"], password, login, row["label"])
@@ -111,19 +119,50 @@ def revoke(
     every: bool = False,
     actor: str,
     now: float | None = None,
+    effect: Effect | None = None,
 ) -> list[Revoked]:
     """Delete app passwords: those with these ids, or all with this label, or every one (say one of the three).
 
     All or none: raises NoSuch if one of the ids, or the label, is not there; every: none is no error.
-    Raises Refused, StoreUnavailable. The next login with one of them is refused, in every process.
+    Raises Refused, StoreUnavailable. The next login with one of them is refused, in every process, and the sessions
+    that were opened with one of them end. effect: see unit.changing.
     """
     if (ids is not None) + (label is not None) + every != 1:
         raise ValueError("say ids, label or every")
     login = folded(login)
-    with changing(store, actor, now) as unit:
+    with changing(store, actor, now, effect) as unit:
         account = locked_account_row(unit, login)
         live = _live(unit, account)
         return revoke_rows(unit, account, live if every else _chosen(live, login, ids, label))
+
+
+def confirm(
+    store: Store,
+    login: str,
+    *,
+    ids: Collection[int] | None = None,
+    every: bool = False,
+    actor: str,
+    now: float | None = None,
+) -> list[Confirmed]:
+    """Let suspended app passwords open mail again: those with these ids, or every one (say one of the two).
+
+    Those that are not suspended are left as they are. All or none: raises NoSuch if one of the ids is not there.
+    Raises Refused, StoreUnavailable.
+    """
+    if (ids is not None) + every != 1:
+        raise ValueError("say ids or every")
+    login = folded(login)
+    with changing(store, actor, now) as unit:
+        account = locked_account_row(unit, login)
+        live = _live(unit, account)
+        chosen = [row for row in (live if every else _chosen(live, login, ids, None)) if row["suspended"]]
+        for row in chosen:
+            unit.tx.write(unit.sql.CONFIRM_APP_PASSWORD, row_id=row["id"])
+            unit.record("app-password-confirmed", account, credential_id=row["id"], label=row["label"])
+        if chosen:
+            unit.touch("app-password-confirmed", account=account)
+        return [Confirmed(row["id"], row["label"]) for row in chosen]
 
 
 def rename(
@@ -136,6 +175,7 @@ def rename(
         row = _chosen(_live(unit, account), login, [row_id], None)[0]
         unit.tx.write(unit.sql.RENAME_APP_PASSWORD, row_id=row_id, label=label)
         unit.record("app-password-renamed", account, credential_id=row_id, label=label, detail=f"was {row['label']}")
+        unit.touch("app-password-renamed", account=account)
         return app_password_view(row | {"label": label}, unit.now)
 
 
@@ -145,16 +185,22 @@ def revoke_rows(unit: Unit, account: Row, doomed: list[Row]) -> list[Revoked]:
         unit.tx.write(unit.sql.REVOKE_APP_PASSWORD, row_id=row["id"], revoked_at=unit.now)
         unit.record("app-password-revoked", account, credential_id=row["id"], label=row["label"])
     if doomed:
+        unit.touch("app-password-revoked", account=account, app_passwords=[row["id"] for row in doomed])
         old = {"before": unit.now - TOMBSTONE_S, "keep": TOMBSTONES_KEPT}
         unit.tx.write(unit.sql.PRUNE_TOMBSTONES_OF_ACCOUNT, account_id=account["id"], **old)
     return [Revoked(row["id"], row["label"]) for row in doomed]
 
 
-def _insert(unit: Unit, ring: KeyRing, login: str, values: dict[str, Any]) -> Row:
+def _place(unit: Unit, ring: KeyRing, login: str, password: str) -> dict[str, int]:
+    """Where a new app password is found again. Raises WrongKey."""
+    key_id = key_for_new(unit.store, unit.tx, ring)
+    return {"key_id": key_id, "selector": apppassword.selector(ring.subkey("selector", key_id), login, password)}
+
+
+def _insert(unit: Unit, login: str, values: dict[str, Any]) -> Row:
     """values: the terms, and what the password left."""
     account = locked_account_row(unit, login)
     _refuse_at_maximum(account)  # again: somebody may have been quicker, and from here on nobody is
-    record_keys(unit.store, unit.tx, ring)
     unit.tx.write(
         unit.sql.ADD_APP_PASSWORD,
         account_id=account["id"],
@@ -165,6 +211,7 @@ def _insert(unit: Unit, ring: KeyRing, login: str, values: dict[str, Any]) -> Ro
     )
     row = _live(unit, account)[-1]  # ids ascend
     unit.record("app-password-added", account, credential_id=row["id"], label=row["label"], detail=_terms_told(values))
+    unit.touch("app-password-added", account=account, minted=row["id"])
     return row
 
 

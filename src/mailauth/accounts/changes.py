@@ -125,6 +125,11 @@ def differences(row: Row, values: Mapping[str, Any]) -> str:
     return "; ".join(told)
 
 
+def changed(row: Row, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that get another value, with that."""
+    return {name: new for name, new in values.items() if row[name] != new}
+
+
 def _start(values: dict[str, Any], change: _OfPolicy, at: float) -> None:
     starts_policy = change.policy == PolicyLevel.ENFORCED
     if change.policy is None and change.two_factor is None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mailauth.accounts.changes import DomainChange, differences, policy_values, services_mask
+from mailauth.accounts.changes import DomainChange, changed, differences, policy_values, services_mask
 from mailauth.accounts.finding import domain_row, folded_domain, locked_domain_row
 from mailauth.accounts.refusals import Refused
 from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import DomainView, domain_view
+from mailauth.store.changes import Effect
 from mailauth.store.engine import Store
 from mailauth.store.faults import Clash
 from mailauth.store.rows import ALL_SERVICES
@@ -23,15 +24,27 @@ def add_domain(store: Store, name: str, *, actor: str, now: float | None = None)
     try:
         with changing(store, actor, now) as unit:
             insert_domain(unit, name)
+            unit.touch("domain-added", domain_id=domain_row(unit, name)["id"])
     except Clash:
         raise Refused(f"there is a domain {name} already; `mailauth domain set` changes it") from None
     return name
 
 
-def set_domain(store: Store, name: str, change: DomainChange, *, actor: str, now: float | None = None) -> DomainView:
-    """Change a domain, and show it as it is then. Raises NoSuch, Refused, StoreUnavailable."""
+def set_domain(
+    store: Store,
+    name: str,
+    change: DomainChange,
+    *,
+    actor: str,
+    now: float | None = None,
+    effect: Effect | None = None,
+) -> DomainView:
+    """Change a domain, and show it as it is then. Raises NoSuch, Refused, StoreUnavailable.
+
+    Sessions that would not be let in again end. effect: see unit.changing.
+    """
     name = folded_domain(name)
-    with changing(store, actor, now) as unit:
+    with changing(store, actor, now, effect) as unit:
         row = locked_domain_row(unit, name)
         values = policy_values(row, change, unit.now)
         values["services"] = services_mask(row["services"], change)
@@ -39,6 +52,7 @@ def set_domain(store: Store, name: str, change: DomainChange, *, actor: str, now
         if any(row[column] != value for column, value in values.items()):
             unit.tx.write(unit.sql.SET_DOMAIN, row_id=row["id"], **values)
             unit.record("domain-changed", detail=f"{name}: {differences(row, values)}")
+            unit.touch("domain-changed", domain_id=row["id"], domain=name, set=changed(row, values))
         return domain_view(row | values)
 
 
@@ -62,19 +76,28 @@ def list_domains(store: Store) -> Iterator[DomainView]:
         after = rows[-1]["name"]
 
 
-def remove_domain(store: Store, name: str, *, with_accounts: bool = False, actor: str, now: float | None = None) -> int:
-    """Remove a domain, and say how many accounts went with it. The audit log stays.
+def remove_domain(
+    store: Store,
+    name: str,
+    *,
+    with_accounts: bool = False,
+    actor: str,
+    now: float | None = None,
+    effect: Effect | None = None,
+) -> int:
+    """Remove a domain, and say how many accounts went with it. The audit log stays. effect: see unit.changing.
 
     Raises NoSuch, Refused (it has accounts, and with_accounts was not said), StoreUnavailable.
     """
     name = folded_domain(name)
-    with changing(store, actor, now) as unit:
+    with changing(store, actor, now, effect) as unit:
         row = locked_domain_row(unit, name)
         count: int = row["accounts"]
         if count and not with_accounts:
             raise Refused(f"{name} has {count} accounts: remove them first, or say that they go too (--with-accounts)")
         unit.tx.write(unit.sql.REMOVE_DOMAIN, row_id=row["id"])
         unit.record("domain-removed", detail=f"{name}, with {count} accounts")
+        unit.touch("domain-removed", domain_id=row["id"], domain=name, removed=True)
     return count
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mailauth.accounts.apppasswords import revoke_rows
-from mailauth.accounts.changes import AccountChange, differences, policy_values, services_mask
+from mailauth.accounts.changes import AccountChange, changed, differences, policy_values, services_mask
 from mailauth.accounts.domains import PAGE_ROWS, insert_domain
 from mailauth.accounts.finding import account_row, domain_row, folded, folded_domain, locked_account_row
 from mailauth.accounts.refusals import Refused
 from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import AccountView, account_view, locked_by
+from mailauth.store.changes import Effect
 from mailauth.store.engine import Store
 from mailauth.store.faults import Clash
 from mailauth.store.rows import ALL_SERVICES
@@ -42,11 +43,20 @@ def add_account(store: Store, login: str, web_record: str | None, *, actor: str,
 
 
 def set_account(
-    store: Store, login: str, change: AccountChange, *, actor: str, now: float | None = None
+    store: Store,
+    login: str,
+    change: AccountChange,
+    *,
+    actor: str,
+    now: float | None = None,
+    effect: Effect | None = None,
 ) -> AccountView:
-    """Change an account, and show it as it is then. Raises NoSuch, Refused, StoreUnavailable."""
+    """Change an account, and show it as it is then. Raises NoSuch, Refused, StoreUnavailable.
+
+    Sessions that would not be let in again end. effect: see unit.changing.
+    """
     login = folded(login)
-    with changing(store, actor, now) as unit:
+    with changing(store, actor, now, effect) as unit:
         row = locked_account_row(unit, login)
         values = policy_values(row, change, unit.now)
         values["services"] = services_mask(row["services"], change)
@@ -58,6 +68,7 @@ def set_account(
         if any(row[column] != value for column, value in values.items()):
             unit.tx.write(unit.sql.SET_ACCOUNT, row_id=row["id"], **values)
             unit.record("account-changed", row, detail=differences(row, values))
+            unit.touch("account-changed", account=row, set=changed(row, values))
         return account_view(row | values, _aliases(unit, row["id"]), unit.now)
 
 
@@ -80,29 +91,43 @@ def list_accounts(store: Store, domain: str | None = None, *, now: float | None 
 
 
 def set_web_password(
-    store: Store, login: str, web_record: str, keep_app_passwords: bool, *, actor: str, now: float | None = None
+    store: Store,
+    login: str,
+    web_record: str,
+    keep_app_passwords: bool,
+    *,
+    actor: str,
+    now: float | None = None,
+    effect: Effect | None = None,
 ) -> int:
     """Set another web password, and say how many app passwords were revoked with the old one.
 
-    web_record: its hash. Raises NoSuch, Refused, StoreUnavailable.
+    web_record: its hash. Raises NoSuch, Refused, StoreUnavailable. effect: see unit.changing.
     """
     login = folded(login)
-    with changing(store, actor, now) as unit:
+    with changing(store, actor, now, effect) as unit:
         row = locked_account_row(unit, login)
         unit.tx.write(unit.sql.SET_WEB_RECORD, row_id=row["id"], web_record=web_record, web_changed_at=unit.now)
         unit.record("web-password-changed", row)
+        unit.touch("web-password-changed", account=row, web_password=True)
         if keep_app_passwords:
             return 0
         return len(revoke_rows(unit, row, unit.tx.rows(unit.sql.APP_PASSWORDS, account_id=row["id"])))
 
 
-def remove_account(store: Store, login: str, *, actor: str, now: float | None = None) -> None:
-    """Remove an account with its app passwords and aliases. The audit log stays. Raises NoSuch, Refused."""
+def remove_account(
+    store: Store, login: str, *, actor: str, now: float | None = None, effect: Effect | None = None
+) -> None:
+    """Remove an account with its app passwords and aliases. The audit log stays. Raises NoSuch, Refused.
+
+    effect: see unit.changing.
+    """
     login = folded(login)
-    with changing(store, actor, now) as unit:
+    with changing(store, actor, now, effect) as unit:
         row = locked_account_row(unit, login)
         unit.tx.write(unit.sql.REMOVE_ACCOUNT, row_id=row["id"])
         unit.record("account-removed", row, detail=f"with {row['app_passwords']} app passwords")
+        unit.touch("account-removed", account=row, removed=True)
 
 
 def _add(unit: Unit, login: str, web_record: str | None) -> Added:
@@ -127,7 +152,9 @@ def _add(unit: Unit, login: str, web_record: str | None) -> Added:
         "mode_on": 0,
     }
     unit.tx.write(unit.sql.ADD_ACCOUNT, **values)
-    unit.record("account-added", account_row(unit, login))
+    added = account_row(unit, login)
+    unit.record("account-added", added)
+    unit.touch("account-added", account=added)
     return Added(login, known is None)
 
 

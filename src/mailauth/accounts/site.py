@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mailauth.accounts.changes import PolicyChange, differences, policy_values
+from mailauth.accounts.changes import PolicyChange, changed, differences, policy_values
 from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import SiteView, site_view
 from mailauth.interfaces import BadRecord
+from mailauth.store.changes import Effect
 from mailauth.store.engine import Row, Store
 
 
@@ -15,15 +16,21 @@ def show_site(store: Store) -> SiteView:
         return site_view(_site_row(unit))
 
 
-def set_site(store: Store, change: PolicyChange, *, actor: str, now: float | None = None) -> SiteView:
-    """Change the site's policy, and show it as it is then. Raises Refused, StoreUnavailable."""
-    with changing(store, actor, now) as unit:
+def set_site(
+    store: Store, change: PolicyChange, *, actor: str, now: float | None = None, effect: Effect | None = None
+) -> SiteView:
+    """Change the site's policy, and show it as it is then. Raises Refused, StoreUnavailable.
+
+    Sessions that would not be let in again end. effect: see unit.changing.
+    """
+    with changing(store, actor, now, effect) as unit:
         unit.tx.row(unit.sql.LOCK_SITE)
         row = _site_row(unit)
         values = policy_values(row, change, unit.now)
         if any(row[column] != value for column, value in values.items()):
             unit.tx.write(unit.sql.SET_SITE, row_id=row["id"], **values)
             unit.record("site-changed", detail=differences(row, values))
+            unit.touch("site-changed", set=changed(row, values))
         return site_view(row | values)
 
 

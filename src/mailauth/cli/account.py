@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -9,8 +10,11 @@ import click
 from mailauth.accounts import aliases
 from mailauth.accounts import mailboxes as use
 from mailauth.accounts.changes import AccountChange
-from mailauth.cli import options, passwords, showing
+from mailauth.accounts.observations import ObservationView, observed, observed_everywhere, sentence
+from mailauth.cli import effects, options, passwords, showing
 from mailauth.cli.opening import Site, actor, hasher, site
+from mailauth.store.changes import Effect
+from mailauth.store.observations import Kind
 
 
 @click.group("account", short_help="Add, change, show, list or remove accounts.")
@@ -67,7 +71,9 @@ def set_(address: str, config_file: str | None, as_json: bool, **written: Any) -
     """
     with site(config_file) as here:
         change = AccountChange(**options.changes(here.timezone, **written))
-        showing.print_view(use.set_account(here.store, address, change, actor=actor()), as_json)
+        effect = Effect()
+        showing.print_view(use.set_account(here.store, address, change, actor=actor(), effect=effect), as_json)
+    effects.warn(effect) if as_json else effects.say(effect)
 
 
 @command.command("show")
@@ -117,9 +123,11 @@ def passwd(address: str, password_stdin: bool, keep_app_passwords: bool, config_
     with site(config_file) as here:
         use.show_account(here.store, address)  # nobody should have to think of a password for nothing
         record = _new_record(here, from_stdin=password_stdin or not passwords.at_terminal())
-        count = use.set_web_password(here.store, address, record, keep_app_passwords, actor=actor())
+        effect = Effect()
+        count = use.set_web_password(here.store, address, record, keep_app_passwords, actor=actor(), effect=effect)
     kept = "app passwords stay as they are" if keep_app_passwords else f"app passwords revoked: {count}"
     click.echo(f"web password changed; {kept}")
+    effects.say(effect)
 
 
 @command.command("remove")
@@ -133,8 +141,10 @@ def remove(address: str, config_file: str | None) -> None:
       mailauth account remove alice@example.com
     """
     with site(config_file) as here:
-        use.remove_account(here.store, address, actor=actor())
+        effect = Effect()
+        use.remove_account(here.store, address, actor=actor(), effect=effect)
     click.echo(f"removed account {address}")
+    effects.say(effect)
 
 
 @command.command("alias-add")
@@ -166,6 +176,60 @@ def alias_remove(alias: str, config_file: str | None) -> None:
     with site(config_file) as here:
         login = aliases.remove_alias(here.store, alias, actor=actor())
     click.echo(f"removed alias {alias} of {login}")
+
+
+@command.command("observations")
+@click.argument("address", required=False)
+@click.option("--all", "every", is_flag=True, help="Of every account.")
+@click.option("--domain", metavar="NAME", help="Of every account of this domain.")
+@options.choice("--kind", *Kind, meaning="Only these.")
+@options.config
+@options.as_json
+@click.option("--json-lines", is_flag=True, help="Export: a JSON object for each program, on a line of its own.")
+def observations(
+    *,
+    address: str | None,
+    every: bool,
+    domain: str | None,
+    kind: str | None,
+    config_file: str | None,
+    as_json: bool,
+    json_lines: bool,
+) -> None:
+    """Tell what programs of an account should be set up anew: where from, what they call themselves, when last seen.
+
+    web-password-refused: a program that sends no app password where nothing else gets in. deleted-app-password: one
+    that still sends a deleted one. would-break: one that gets in with the web password, and will not once the policy
+    that is only observed now is enforced.
+
+    \b
+    Examples:
+      mailauth account observations alice@example.com
+      mailauth account observations --all --kind would-break --json-lines
+    """
+    if (address is not None) + every + (domain is not None) != 1:
+        raise click.UsageError("say whose: ADDRESS, --domain or --all, one of the three")
+    chosen = None if kind is None else Kind(kind)
+    with site(config_file) as here:
+        if address is None:
+            found = observed_everywhere(here.store, kind=chosen, domain=domain)
+        else:
+            found = (view for view in observed(here.store, address) if chosen in {None, view.kind})
+        if json_lines:
+            showing.print_json_lines(found)
+        elif as_json:
+            showing.print_json_array(found)
+        else:
+            _tell(found, of_many=address is None)
+
+
+def _tell(found: Iterable[ObservationView], *, of_many: bool) -> None:
+    nothing = True
+    for view in found:
+        nothing = False
+        click.echo(showing.printed(f"{view.login}: {sentence(view)}" if of_many else sentence(view)))
+    if nothing:
+        click.echo("nothing of that has been seen", err=True)
 
 
 def _new_record(here: Site, *, from_stdin: bool) -> str:

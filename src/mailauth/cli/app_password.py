@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 import click
 
@@ -13,15 +14,15 @@ from mailauth.accounts.mailboxes import show_account
 from mailauth.accounts.views import moment
 from mailauth.apppassword import grouped
 from mailauth.attempt import Service
-from mailauth.cli import options, showing
+from mailauth.cli import effects, options, showing
 from mailauth.cli.opening import actor, hasher, ring_of, site
+from mailauth.store.changes import Effect
 
-OPEN_CONNECTIONS = "connections that are open already are not cut: they stay until the client leaves"
-COLUMNS = ("id", "label", "services", "networks", "created_at", "expires_at", "last_used_at")
+COLUMNS = ("id", "label", "services", "networks", "created_at", "expires_at", "suspended", "last_used_at")
 LAST_USE = ("last_used_peer", "last_used_service", "last_used_client")
 
 
-@click.group("app-password", short_help="Add, list, revoke or rename app passwords.")
+@click.group("app-password", short_help="Add, list, revoke, confirm or rename app passwords.")
 def command() -> None:
     """App passwords: made here, shown once, one for each device, revocable alone. They never open the web portal."""
 
@@ -121,7 +122,8 @@ def list_(address: str, config_file: str | None, as_json: bool) -> None:
 def revoke(
     *, address: str, ids: tuple[int, ...], label: str | None, every: bool, config_file: str | None, as_json: bool
 ) -> None:
-    """Revoke app passwords. Once this returns, no new login with one of them succeeds, in any process.
+    """Revoke app passwords. Once this returns, no new login with one of them succeeds, in any process, and the
+    sessions that were opened with one of them have ended; other sessions of the account stay.
 
     \b
     Examples:
@@ -130,15 +132,49 @@ def revoke(
     """
     if bool(ids) + (label is not None) + every != 1:
         raise click.UsageError("say which: --id, --label or --all, one of the three")
-    with site(config_file) as here:
-        revoked = use.revoke(here.store, address, ids=ids or None, label=label, every=every, actor=actor())
+    with effects.all_or_nothing("nothing was revoked"), site(config_file) as here:
+        effect = Effect()
+        chosen: dict[str, Any] = {"ids": ids or None, "label": label, "every": every}
+        revoked = use.revoke(here.store, address, **chosen, actor=actor(), effect=effect)
     if as_json:
         told = [{"id": one.id, "label": one.label} for one in revoked]
-        showing.print_json({"revoked": told, "sessions_ended": 0, "not_ended": OPEN_CONNECTIONS if told else None})
+        showing.print_json({"revoked": told, **effects.plain(effect)})
         return
     for one in revoked:
         click.echo(f"revoked app password {one.id}: {showing.printed(one.label)}")
-    click.echo(f"no new login with it succeeds; {OPEN_CONNECTIONS}" if revoked else "there was none to revoke")
+    if not revoked:
+        click.echo("there was none to revoke")
+    elif not (effect.ended or effect.silent):
+        click.echo("no session was open with it")
+    effects.say(effect)
+
+
+@command.command("confirm", short_help="Let suspended app passwords work again.")
+@click.argument("address")
+@click.option("--id", "ids", type=int, multiple=True, metavar="N", help="This one; may be repeated.")
+@click.option("--all", "every", is_flag=True, help="Every one that is suspended.")
+@options.config
+@options.as_json
+def confirm(*, address: str, ids: tuple[int, ...], every: bool, config_file: str | None, as_json: bool) -> None:
+    """Let app passwords work again that were suspended when a backup of the store was restored: those that their owner
+    still wants. Revoke the others.
+
+    \b
+    Examples:
+      mailauth app-password confirm alice@example.com --id 3
+      mailauth app-password confirm alice@example.com --all
+    """
+    if bool(ids) == every:
+        raise click.UsageError("say which: --id or --all, one of the two")
+    with site(config_file) as here:
+        confirmed = use.confirm(here.store, address, ids=ids or None, every=every, actor=actor())
+    if as_json:
+        showing.print_json({"confirmed": [{"id": one.id, "label": one.label} for one in confirmed]})
+        return
+    for one in confirmed:
+        click.echo(f"confirmed app password {one.id}: {showing.printed(one.label)}")
+    if not confirmed:
+        click.echo("there was none to confirm")
 
 
 @command.command("rename")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from mailauth import config
-from mailauth.cli import options, showing
-from mailauth.cli.opening import store_of
+from mailauth.accounts.restored import Restored, take_away_again
+from mailauth.cli import effects, options, showing
+from mailauth.cli.opening import actor, ring_of, site, store_of
 from mailauth.store import upgrade as tables
+from mailauth.store.changes import Effect
 from mailauth.store.engine import Store
+from mailauth.store.highwater import HighWater
 
 
-@click.group("db", short_help="Upgrade the store's tables, or say which there are.")
+@click.group("db", short_help="Upgrade the store's tables, or go on with a restored backup.")
 def command() -> None:
     """The tables of the store. Each version of mailauth runs on its own tables only and says so at its start."""
 
@@ -60,6 +65,54 @@ def current(config_file: str | None, as_json: bool) -> None:
         showing.print_json(fields)
     else:
         showing.print_fields(fields)
+
+
+@command.command("restored")
+@click.option("--keep", is_flag=True, help="Suspend none, if it is known of each whether it was revoked.")
+@options.config
+@options.as_json
+def restored(*, keep: bool, config_file: str | None, as_json: bool) -> None:
+    """Go on with a backup of the store that was restored: what was revoked, disabled or forbidden after it was made is
+    so again, as far as the high-water file beside the key file tells.
+
+    Every app password is suspended then, until its owner (or you, by `mailauth app-password confirm`) says that it is
+    still wanted. Stop `mailauth serve` before you restore, and start it after this.
+
+    \b
+    Example:
+      mailauth db restored
+    """
+    with site(config_file) as here:
+        ring_of(here)
+        effect, highwater = Effect(), HighWater(here.settings.key.file)
+        done = take_away_again(here.store, highwater, keep=keep, actor=actor(), effect=effect)
+    if as_json:
+        showing.print_json({"restored": done is not None, **_plain(done), **effects.plain(effect)})
+    elif done is None:
+        click.echo(f"nothing to do: the store is not behind what {highwater.path} knows")
+    else:
+        _say(done, keep)
+        effects.say(effect)
+
+
+def _plain(done: Restored | None) -> dict[str, Any]:
+    if done is None:
+        return {}
+    told = [{"kind": one.kind, "about": one.about, "detail": one.detail} for one in done.redone]
+    numbers = {"backup_at_change": done.number, "known_to_change": done.known, "all_known": done.is_complete}
+    return {**numbers, "done_again": told, "suspended": done.suspended}
+
+
+def _say(done: Restored, keep: bool) -> None:
+    click.echo(f"the backup is at change {done.number}; changes up to {done.known} had been made")
+    for one in done.redone:
+        click.echo(f"{one.kind.replace('-', ' ')}: {one.about}: {showing.printed(one.detail)}")
+    if not done.is_complete:
+        click.echo("note: not everything that was revoked after the backup is known here any more", err=True)
+    if done.suspended:
+        despite = ", --keep or not" if keep else ""
+        click.echo(f"app passwords suspended until their owners confirm them{despite}: {done.suspended}")
+        click.echo("`mailauth app-password confirm ADDRESS --all`, or --id N, does that; revoke what is not wanted")
 
 
 def _create(settings: config.Settings, store: Store) -> None:

@@ -8,8 +8,9 @@ import click
 
 from mailauth.accounts import domains as use
 from mailauth.accounts.changes import DomainChange
-from mailauth.cli import options, showing
+from mailauth.cli import effects, options, showing
 from mailauth.cli.opening import actor, site
+from mailauth.store.changes import Effect
 
 
 @click.group("domain", short_help="Add, change, show, list or remove domains.")
@@ -46,7 +47,9 @@ def set_(name: str, config_file: str | None, as_json: bool, **written: Any) -> N
     """
     with site(config_file) as here:
         change = DomainChange(**options.changes(here.timezone, **written))
-        showing.print_view(use.set_domain(here.store, name, change, actor=actor()), as_json)
+        effect = Effect()
+        showing.print_view(use.set_domain(here.store, name, change, actor=actor(), effect=effect), as_json)
+    effects.warn(effect) if as_json else effects.say(effect)
 
 
 @command.command("show")
@@ -93,5 +96,7 @@ def remove(name: str, with_accounts: bool, config_file: str | None) -> None:
       mailauth domain remove example.com --with-accounts
     """
     with site(config_file) as here:
-        count = use.remove_domain(here.store, name, with_accounts=with_accounts, actor=actor())
+        effect = Effect()
+        count = use.remove_domain(here.store, name, with_accounts=with_accounts, actor=actor(), effect=effect)
     click.echo(f"removed domain {name}" + (f" and its {count} accounts" if count else ""))
+    effects.say(effect)

@@ -24,6 +24,8 @@ MEANING = {
     "mailauth.founding.site.CannotWrite": CONFIGURATION,
     "mailauth.store.upgrade.SchemaMismatch": CONFIGURATION,
     "mailauth.store.keycheck.WrongKey": CONFIGURATION,
+    "mailauth.store.highwater.StoreBehind": CONFIGURATION,
+    "mailauth.store.highwater.Unreadable": CONFIGURATION,
     "mailauth.serving.tls.BadCertificate": CONFIGURATION,
     "mailauth.serving.listen.CannotListen": CONFIGURATION,
     "mailauth.founding.site.AlreadyThere": REFUSED_BY_DATA,

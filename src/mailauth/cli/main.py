@@ -21,7 +21,7 @@ PURPOSES = {
     "Set up a server": ("init", "serve", "config", "db", "key"),
     "Say who has mail here": ("account", "domain", "site"),
     "Let mail programs in": ("app-password",),
-    "Find out why": ("verify", "audit"),
+    "Find out why": ("verify", "audit", "sessions", "throttle"),
     "In your shell": ("completion",),
 }
 EPILOG = """\b
@@ -126,6 +126,9 @@ def cli(ctx: click.Context) -> None:
 
 
 def run() -> NoReturn:
-    """The entry point."""
+    """The entry point of a process of our own."""
+    from mailauth.serving.hardening import keep_memory_private  # noqa: PLC0415  not where the commands are only tried
+
+    keep_memory_private()
     cli.main()
     raise AssertionError("main exits")

@@ -13,7 +13,8 @@ from mailauth import config
 from mailauth.config import ConfigError, Settings
 from mailauth.keys import KeyRing
 from mailauth.store.engine import Store, open_store
-from mailauth.store.keycheck import require_key
+from mailauth.store.highwater import HighWater
+from mailauth.store.keycheck import keys_of
 from mailauth.store.upgrade import require_current
 
 if TYPE_CHECKING:
@@ -49,9 +50,11 @@ def store_of(settings: Settings) -> Store:
     """The store, not yet looked at. Raises ConfigError."""
     password = settings.store.password_file
     try:
-        return open_store(settings.store.url, None if password is None else password.read())
+        store = open_store(settings.store.url, None if password is None else password.read())
     except ValueError as error:
         raise ConfigError(f"{settings.source}: [store] url: {error}") from None
+    store.highwater = HighWater(settings.key.file)
+    return store
 
 
 def actor() -> str:
@@ -72,9 +75,7 @@ def hasher(settings: Settings) -> Argon2id:
 
 def ring_of(site: Site) -> KeyRing:
     """The server keys, seen to be those of this store. Raises KeyFileError, WrongKey, StoreUnavailable."""
-    ring = KeyRing.load(site.settings.key.file)
-    require_key(site.store, ring)
-    return ring
+    return keys_of(site.store, site.settings.key.file)
 
 
 def check_log(settings: Settings) -> None:

@@ -37,6 +37,7 @@ CAUSES = {
     Cause.THROTTLED: "the source or the account is being slowed down",
     Cause.LATE: "the answer was late",
     Cause.SHUTDOWN: "the server is shutting down",
+    Cause.CHANGED: "the account was changed at that moment",
 }
 
 

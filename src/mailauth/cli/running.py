@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import threading
 from collections.abc import Callable, Coroutine
 
 from mailauth import compose
 from mailauth.cli.opening import check_log, check_mailbox, store_of
 from mailauth.config import Settings
+
+END_S = 9.0  # service managers ask twice, and the second time they do not ask
+
+log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, ready: Callable[[list[str]], None]) -> None:
@@ -15,10 +22,26 @@ def run(settings: Settings, ready: Callable[[list[str]], None]) -> None:
 
     Raises ConfigError, and whatever compose.serve raises.
     """
+    os.umask(0o077)  # mail, records and logs are this user's alone
     check_log(settings)
     check_mailbox(settings)
     store_of(settings).close()
-    runner()(compose.serve(settings, ready))
+    runner()(compose.serve(settings, ready, end_in_time))
+
+
+def end_in_time() -> None:
+    """End the process END_S from now at the latest, though a thread of it may hang on what does not answer.
+
+    By then every client has been told, and cut; what a store has not taken yet is lost.
+    """
+    timer = threading.Timer(END_S, _end_now)
+    timer.daemon = True
+    timer.start()
+
+
+def _end_now() -> None:
+    log.error("the store or the relay does not answer, and is not waited for any longer: ended without")
+    os._exit(0)
 
 
 def runner() -> Callable[[Coroutine[None, None, None]], None]:

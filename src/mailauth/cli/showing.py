@@ -7,6 +7,7 @@ steer a terminal.
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -39,6 +40,20 @@ def plain(view: Any) -> dict[str, Any]:
 def print_json(data: object) -> None:
     """Plain data as JSON."""
     click.echo(json.dumps(data, indent=2))
+
+
+def print_json_lines(views: Iterable[Any]) -> None:
+    """Views of which there may be very many, as JSON, one on each line, each written as it comes."""
+    for view in views:
+        sys.stdout.write(json.dumps(plain(view)) + "\n")
+
+
+def print_json_array(views: Iterable[Any]) -> None:
+    """The same as one array, which too is written as it comes."""
+    sys.stdout.write("[")
+    for place, view in enumerate(views):
+        sys.stdout.write(("," if place else "") + "\n  " + json.dumps(plain(view)))
+    sys.stdout.write("\n]\n")
 
 
 def print_view(view: Any, as_json: bool) -> None:

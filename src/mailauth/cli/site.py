@@ -8,8 +8,9 @@ import click
 
 from mailauth.accounts import site as use
 from mailauth.accounts.changes import PolicyChange
-from mailauth.cli import options, showing
+from mailauth.cli import effects, options, showing
 from mailauth.cli.opening import actor, site
+from mailauth.store.changes import Effect
 
 
 @click.group("site", short_help="Show or change the policy for everybody.")
@@ -30,7 +31,9 @@ def set_(config_file: str | None, as_json: bool, **written: Any) -> None:
     """
     with site(config_file) as here:
         change = PolicyChange(**options.changes(here.timezone, **written))
-        showing.print_view(use.set_site(here.store, change, actor=actor()), as_json)
+        effect = Effect()
+        showing.print_view(use.set_site(here.store, change, actor=actor(), effect=effect), as_json)
+    effects.warn(effect) if as_json else effects.say(effect)
 
 
 @command.command("show")

@@ -16,7 +16,7 @@ from mailauth.attempt import Attempt, Credential, Service
 from mailauth.cli import exits, options, passwords, rules, showing
 from mailauth.cli.opening import actor, store_of
 from mailauth.config import Settings
-from mailauth.interfaces import HashUnavailable, StoreUnavailable
+from mailauth.interfaces import HashUnavailable, Lane, StoreUnavailable
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Reason, Reject
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ VERDICT = {Accept: "accept", Reject: "reject", Defer: "defer"}
 class Hashes:
     """Computes one hash at a time where it stands, and never makes a new one: nothing may be rehashed here."""
 
-    async def verify(self, record: str, secret: bytes) -> bool:
+    async def verify(self, record: str, secret: bytes, lane: Lane = Lane.ORDINARY) -> bool:  # noqa: ARG002
         """See verify.proofs.Hashes."""
         from mailauth.hashing import records  # noqa: PLC0415
 
         return records.verify(record, secret)
 
-    async def hash(self, secret: bytes) -> str:  # noqa: ARG002
+    async def hash(self, secret: bytes, lane: Lane = Lane.ORDINARY) -> str:  # noqa: ARG002
         """See verify.proofs.Hashes."""
         raise HashUnavailable("nothing is hashed anew here")
 
@@ -99,18 +99,18 @@ def command(
 
 
 def _judged(settings: Settings, store: Store, attempt: Attempt) -> LoginJudged:
-    """Raises KeyFileError, WrongKey and SchemaMismatch: with those, no server would start."""
+    """Raises KeyFileError, WrongKey, SchemaMismatch and StoreBehind: with those, no server would start."""
     import asyncio  # noqa: PLC0415
 
     from mailauth.events import LoginJudged  # noqa: PLC0415
-    from mailauth.keys import KeyRing  # noqa: PLC0415
-    from mailauth.store.keycheck import require_key  # noqa: PLC0415
+    from mailauth.store.highwater import require_not_behind  # noqa: PLC0415
+    from mailauth.store.keycheck import keys_of  # noqa: PLC0415
     from mailauth.store.upgrade import require_current  # noqa: PLC0415
 
-    ring = KeyRing.load(settings.key.file)
     try:
         require_current(store)
-        require_key(store, ring)
+        ring = keys_of(store, settings.key.file)
+        require_not_behind(store)
     except StoreUnavailable as fault:
         return LoginJudged(attempt, Defer(Cause.STORE), None, None, 0.0, str(fault))
     return asyncio.run(_ask(settings, store, ring, attempt))

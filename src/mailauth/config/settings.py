@@ -1,32 +1,33 @@
 """Every section and key of mailauth.toml: what it means, what it may hold, and what it is when it is not written.
 
-Rule: this is the one list. `reading` checks files against it, `writing` makes the file that `init` writes and the
-table in docs/configuration.md from it. What one section alone cannot say is checked in its `__post_init__`.
+Rule: this, with `bounds`, is the one list. `reading` checks files against it, `writing` makes the file that `init`
+writes and the table in docs/configuration.md from it. What one section alone cannot say is checked in its
+`__post_init__`.
 """
 # ruff: noqa: RUF009  `key` makes dataclass fields
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 from mailauth import apppassword
 from mailauth.attempt import Service
+from mailauth.config.bounds import Hashing, Limits, Replies, Retention, Throttle
 from mailauth.config.values import (
     Address,
     Impossible,
     Kind,
     Secret,
     address,
-    check_help_line,
     check_host,
     check_timezone,
     flag,
+    key,
     member,
     networks,
     one_of,
@@ -41,14 +42,6 @@ from mailauth.interfaces import PolicyLevel
 MEBIBYTE = 1024 * 1024
 Security = Literal["implicit", "starttls", "off"]
 MESSAGE_BYTES = whole(64 * 1024, 1024 * MEBIBYTE)  # RFC 5321 section 4.5.3.1.7: at least 64K
-
-
-def key(kind: Kind, default: object = dataclasses.MISSING, *, doc: str) -> Any:
-    """A field of a section. default: as it would stand in the file; None: may be left out, and is None then."""
-    metadata = {"kind": kind, "default": default, "doc": doc}
-    if default is dataclasses.MISSING:
-        return dataclasses.field(metadata=metadata)
-    return dataclasses.field(default=None if default is None else kind.read(default, Path()), metadata=metadata)
 
 
 def _url(value: object, folder: Path) -> str:
@@ -68,7 +61,7 @@ class Store:
 
     url: str = key(Kind("a URL", _url), doc="sqlite:///PATH, or postgresql://USER@HOST/DATABASE without a password")
     password_file: Secret | None = key(secret, None, doc="the PostgreSQL password: a file that holds it, or env:NAME")
-    timeout_s: float = key(seconds(0.1, 60), 5.0, doc="wait this long for the store; then a login is deferred")
+    timeout_s: float = key(seconds(0.1, 60), 20.0, doc="wait this long for the store; then a login is deferred")
     connections: int = key(whole(1, 100), 4, doc="connections of one serve process to PostgreSQL")
 
 
@@ -167,61 +160,6 @@ class Policy:
     app_password_alphabet: str = key(
         text("text", apppassword.check_alphabet), apppassword.ALPHABET, doc="what new app passwords are made of"
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Hashing:
-    """Argon2id for new hashes (RFC 9106), and the threads that compute all of them."""
-
-    time_cost: int = key(whole(1, 16), 2, doc="passes over the memory")
-    memory_kib: int = key(whole(7168, 1024 * 1024), 19456, doc="memory of one hash")
-    parallelism: int = key(whole(1, 16), 1, doc="lanes of one hash; 1 is right for a server")
-    threads: int = key(whole(0, 256), 0, doc="hashes at the same time; 0: as many as this machine has cores")
-    queue_limit: int = key(whole(1, 100_000), 1000, doc="hashes that may wait; beyond that logins are deferred")
-    queue_deadline_s: float = key(seconds(0.1, 60), 8.0, doc="a login whose hash waits longer is deferred")
-
-
-@dataclass(frozen=True, slots=True)
-class Throttle:
-    """What holds guessing back."""
-
-    enabled: bool = key(flag, True, doc="slow down sources and accounts that show wrong passwords")
-    trusted_networks: tuple[IPv4Network | IPv6Network, ...] = key(
-        networks, [], doc="webmail and the like: many users behind one address, never slowed down, as CIDR networks"
-    )
-    max_connections_per_source: int = key(
-        whole(1, 1_000_000), 100, doc="connections at once from one IPv4 address or IPv6 /64; phones open five each"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Replies:
-    """What a refused client gets to hear."""
-
-    refusal_delay_s: float = key(seconds(0, 10), 2.0, doc="a refusal leaves this long after the attempt")
-    help_line: str = key(
-        text("a line", check_help_line, empty=True), "", doc="said after `Authentication failed.`: whom to ask"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one serve process bears, and how long it waits for a client."""
-
-    max_connections: int = key(whole(1, 1_000_000), 20_000, doc="connections at once")
-    login_s: float = key(seconds(1, 600), 60.0, doc="from the connection to the end of the login")
-    handshake_s: float = key(seconds(1, 120), 15.0, doc="for a TLS handshake or a PROXY header")
-    idle_s: float = key(
-        seconds(1, 86_400), 1800.0, doc="silence of an IMAP client after login; RFC 3501: 1800 at least"
-    )
-    max_failures: int = key(whole(1, 100), 5, doc="refused logins on one connection before it is closed")
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How long things are kept."""
-
-    audit_days: int = key(whole(1, 36_500), 180, doc="days that a row of the audit log is kept")
 
 
 @dataclass(frozen=True, slots=True)

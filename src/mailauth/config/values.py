@@ -5,6 +5,7 @@ Rule: no value is bent into shape. A bool is no number, a number is no text, and
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,14 @@ class Kind:
 
     told: str
     read: Callable[[object, Path], Any]
+
+
+def key(kind: Kind, default: object = dataclasses.MISSING, *, doc: str) -> Any:
+    """A field of a section. default: as it would stand in the file; None: may be left out, and is None then."""
+    metadata = {"kind": kind, "default": default, "doc": doc}
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=None if default is None else kind.read(default, Path()), metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)

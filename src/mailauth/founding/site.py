@@ -95,7 +95,7 @@ def found(folder: Path, port_offset: int = 0) -> Layout:
 def _make_folder(folder: Path, undo: ExitStack) -> None:
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     for place in reversed(missing):
-        place.mkdir()
+        place.mkdir(0o700)
         undo.callback(place.rmdir)
 
 

@@ -5,7 +5,7 @@ Rule: bounded, whatever comes. Whether an announced literal is wanted is for the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mailauth.dialogue import Lines
 from mailauth.imap import syntax
@@ -19,7 +19,7 @@ MAX_COMMAND_BYTES = 16_384  # up to and with its last literal
 class Partial:
     """A command up to a literal that is still to come. text: its lines and earlier literals, line ends included."""
 
-    text: bytes
+    text: bytes = field(repr=False)  # may hold a password
     literal: syntax.Announced
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mailauth.sasl.mechanism import Factory
@@ -14,7 +14,8 @@ ALWAYS = b"IMAP4rev1 ID LITERAL+ SASL-IR"
 class Offer:
     """mechanisms: by name; starttls: TLS can be started; clear: passwords may come in clear.
 
-    mailbox_capabilities: what the mailbox behind us can do; help_line: added to every refusal.
+    mailbox_capabilities: what the mailbox behind us can do; help_line: added to every refusal. unavailable: whether
+    nobody can be judged now, so that no password is to be asked for.
     """
 
     mechanisms: Mapping[str, Factory]
@@ -23,6 +24,7 @@ class Offer:
     mailbox_capabilities: Sequence[bytes] = (b"IMAP4rev1", b"ID", b"LITERAL+")
     help_line: bytes = b""
     max_failures: int = 5
+    unavailable: Callable[[], bool] = bool  # bool() is False: never
     with_tls: bytes = field(init=False)
     without_tls: bytes = field(init=False)
     logged_in: bytes = field(init=False)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from mailauth.attempt import Attempt, Credential, Service
-from mailauth.dialogue import Action, Actions, Close, Ending, Enter, Judge, LineTooLong, Send, StartTLS
+from mailauth.attempt import Attempt, Credential, Service, client_name
+from mailauth.dialogue import Action, Actions, Close, Ending, Enter, Judge, LineTooLong, Named, Send, StartTLS
 from mailauth.imap import replies, syntax
 from mailauth.imap.command import Commands, Partial, name_of
 from mailauth.imap.offer import Offer
@@ -20,7 +20,6 @@ MAX_BAD_COMMANDS = 20  # some clients try a dozen commands first; two were fatal
 MAX_COMMANDS = 200  # before login; nobody needs a tenth of that
 HTTP_VERBS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"PATCH ", b"TRACE ", b"PRI ")
 SHOW_A_PASSWORD = frozenset({b"LOGIN", b"AUTHENTICATE"})
-NO_TAG = b"*"
 
 
 class ImapDialogue:
@@ -38,9 +37,7 @@ class ImapDialogue:
         self._tickets = 0
         self._judging = False
         self._over = False
-        self._failures_count = 0
-        self._bad_count = 0
-        self._commands_count = 0
+        self._failures_count = self._bad_count = self._commands_count = 0
         self._out: list[Action] = []
 
     # ---- inputs
@@ -119,13 +116,13 @@ class ImapDialogue:
     def _announced(self, command: Partial) -> None:
         """Say whether a literal may come."""
         is_synchronising = command.literal.synchronising
-        self._tag = _tag(command.text.partition(b" ")[0])
+        self._tag = syntax.tag_of(command.text.partition(b" ")[0])
         if command.is_too_big:
             self._bad(b"[TOOBIG] Literal too big.")
             if not is_synchronising:  # it is on its way: there is no getting back in step
                 self._leave(b"* BYE Literal too big.")
-        elif is_synchronising and name_of(command.text) in SHOW_A_PASSWORD and not self._may_log_in():
-            self._reply(replies.PRIVACY_REQUIRED)
+        elif is_synchronising and name_of(command.text) in SHOW_A_PASSWORD and (refusal := self._not_now()):
+            self._reply(refusal)
             self._count_bad()
         else:
             self._input.want(command)
@@ -154,11 +151,11 @@ class ImapDialogue:
             return
         tag, _, rest = command.partition(b" ")
         name, _, arguments = rest.partition(b" ")
-        self._tag = _tag(tag)
+        self._tag = syntax.tag_of(tag)
         self._commands_count += self._principal is None
         if self._commands_count > MAX_COMMANDS:
             self._leave(b"* BYE Too many commands.")
-        elif self._tag == NO_TAG:
+        elif self._tag == syntax.NO_TAG:
             self._bad(b"Unreadable tag.")
         elif (handler := COMMANDS.get(name.upper())) is None:
             self._bad(b"Unknown command, or not before login.")
@@ -186,8 +183,9 @@ class ImapDialogue:
             said = syntax.pairs(arguments)
         except syntax.BadSyntax as bad:
             return self._bad(str(bad).encode() + b".")
-        words = (said.get(b"name", b""), said.get(b"version", b""))
-        self._client = "".join(c for c in b" ".join(words).decode(errors="replace").strip()[:100] if c.isprintable())
+        self._client = client_name(said)
+        if self._principal is not None:
+            self._out.append(Named(self._client))
         return self._ok(b"ID completed.", b'* ID ("name" "mailauth")')
 
     def _starttls(self, arguments: bytes) -> None:
@@ -222,6 +220,8 @@ class ImapDialogue:
         factory = self._offer.mechanisms.get(given[0].decode("ascii", "replace").upper())
         if factory is None:
             return self._reply(b"NO Unsupported authentication mechanism.")
+        if len(given) == 1 and (refusal := self._not_now()):
+            return self._reply(refusal)
         exchange = EncodedExchange(factory)
         return self._turn(exchange, exchange.begin(given[1] if len(given) == 2 else None))
 
@@ -229,7 +229,7 @@ class ImapDialogue:
         """The arguments of a command that shows a password; None: not now, or unreadable, as has been said."""
         if self._principal is not None:
             self._bad(b"Already logged in.")
-        elif not self._may_log_in():
+        elif not (self._tls or self._offer.clear):
             self._reply(replies.PRIVACY_REQUIRED)
         else:
             try:
@@ -245,8 +245,11 @@ class ImapDialogue:
             return self._offer.logged_in
         return self._offer.with_tls if self._tls else self._offer.without_tls
 
-    def _may_log_in(self) -> bool:
-        return self._tls or self._offer.clear
+    def _not_now(self) -> bytes | None:
+        """Why no password is to be sent; None: let it come."""
+        if not (self._tls or self._offer.clear):
+            return replies.PRIVACY_REQUIRED
+        return replies.DEFERRED if self._offer.unavailable() else None
 
     def _judge(self, credential: Credential) -> None:
         self._tickets += 1
@@ -275,6 +278,7 @@ class ImapDialogue:
         if self._over:
             return
         self._over = True
+        self._input.rest()  # nobody acts on it any more
         if bye:
             self._say(bye)
         self._out.append(Close())
@@ -293,8 +297,3 @@ COMMANDS: Mapping[bytes, Callable[[ImapDialogue, bytes], None]] = {
     b"LOGIN": ImapDialogue._login,
     b"AUTHENTICATE": ImapDialogue._authenticate,
 }
-
-
-def _tag(word: bytes) -> bytes:
-    """What an answer begins with: the tag, if it is one."""
-    return word if syntax.TAG.fullmatch(word) else NO_TAG

@@ -10,6 +10,7 @@ from typing import assert_never
 from mailauth.dialogue import Ending
 from mailauth.verdict import Accept, Defer, Outcome, Reject
 
+DEFERRED = b"NO [UNAVAILABLE] Temporary authentication failure, try again later."
 PRIVACY_REQUIRED = b"NO [PRIVACYREQUIRED] Start TLS first: no password is accepted in clear."
 
 
@@ -21,7 +22,7 @@ def reply(outcome: Outcome, capabilities: bytes, help_line: bytes) -> bytes:
         case Reject():
             return b"NO [AUTHENTICATIONFAILED] Authentication failed." + (b" " + help_line if help_line else b"")
         case Defer():
-            return b"NO [UNAVAILABLE] Temporary authentication failure, try again later."
+            return DEFERRED
         case _:
             assert_never(outcome)
 
@@ -34,8 +35,10 @@ def bye(cause: Ending) -> bytes:
         case Ending.TIMEOUT:
             return b"* BYE Disconnected for inactivity."
         case Ending.REVOKED:
-            return b"* BYE The password of this session was revoked."
+            return b"* BYE This session was ended: its password or its access was withdrawn."
         case Ending.CROWDED:
             return b"* BYE [UNAVAILABLE] Too many connections, try again later."
+        case Ending.UNAVAILABLE:
+            return b"* BYE [UNAVAILABLE] Nobody can log in now, try again later."
         case _:
             assert_never(cause)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 MAX_ID_PAIRS = 30  # RFC 2971 section 3.3
 
 TAG = re.compile(rb"[!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,64}")  # any ASTRING-CHAR except "+"
+NO_TAG = b"*"
 LITERAL = re.compile(rb"\{(\d+)(\+?)\}\r?\n\Z")
 # Atoms may hold more than the grammar allows: iOS sends `!`, others `%` and `*`, bare.
 ARGUMENT = re.compile(
@@ -34,6 +35,11 @@ class Announced:
 
     size_bytes: int
     synchronising: bool
+
+
+def tag_of(word: bytes) -> bytes:
+    """What the answer to this command begins with: its tag, if it is one."""
+    return word if TAG.fullmatch(word) else NO_TAG
 
 
 def announced(line: bytes) -> Announced | None:

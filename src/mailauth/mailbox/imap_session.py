@@ -11,7 +11,7 @@ import asyncio
 import errno
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from pymap.exceptions import ResponseError
@@ -40,10 +40,20 @@ APPEND = re.compile(rb"[^ ]+ APPEND ", re.IGNORECASE)
 imap_mends.mend()
 
 
-async def serve(account: Account, wire: Wire, capabilities: Sequence[bytes], max_message_bytes: int) -> None:
-    """Talk to a client that is in, from its first unread command to LOGOUT or the end of the connection."""
+async def serve(
+    account: Account,
+    wire: Wire,
+    capabilities: Sequence[bytes],
+    max_message_bytes: int,
+    named: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Talk to a client that is in, from its first unread command to LOGOUT or the end of the connection.
+
+    named: told what the client calls itself, when it says so (RFC 2971).
+    """
     config = Config(max_message_bytes)
-    conversation = Conversation(State(config, Mail(account), capabilities), config, wire, max_message_bytes)
+    state = State(config, Mail(account), capabilities, named)
+    conversation = Conversation(state, config, wire, max_message_bytes)
     try:
         await conversation.run()
     except LineTooLong:

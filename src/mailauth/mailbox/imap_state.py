@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import cast
 
@@ -19,6 +19,7 @@ from pymap.imap.state import ConnectionState
 from pymap.interfaces.login import LoginInterface
 from pymap.parsing import EndLine, Params, Space
 from pymap.parsing.command import Command, CommandAuth, CommandNoArgs, CommandSelect
+from pymap.parsing.command.any import IdCommand
 from pymap.parsing.command.auth import AppendCommand
 from pymap.parsing.command.select import CloseCommand, FetchCommand, IdleCommand, StoreCommand
 from pymap.parsing.commands import Commands
@@ -29,6 +30,7 @@ from pymap.parsing.specials import FetchAttribute
 from pymap.selected import SelectedMailbox
 from pysasl.hashing import BuiltinHash
 
+from mailauth.attempt import client_name
 from mailauth.mailbox.imap_fetch import FetchLines, LastContent
 from mailauth.mailbox.imap_mail import Mail
 
@@ -93,11 +95,14 @@ class Config(IMAPConfig):
 class State(ConnectionState):
     """The state of one session that is in."""
 
-    def __init__(self, config: IMAPConfig, mail: Mail, capabilities: Sequence[bytes]) -> None:
+    def __init__(
+        self, config: IMAPConfig, mail: Mail, capabilities: Sequence[bytes], named: Callable[[str], None]
+    ) -> None:
         super().__init__(cast("LoginInterface", None), config)
         self._mail = self._session = mail
         self._capability = list(capabilities[1:])  # IMAP4rev1 is pymap's own
         self._last = LastContent()
+        self._named = named
 
     @property
     def is_selected(self) -> bool:
@@ -116,6 +121,10 @@ class State(ConnectionState):
         if not isinstance(cmd, FetchCommand):
             self._last.keep(None)
         return await super().do_command(cmd)
+
+    async def do_id(self, cmd: IdCommand) -> Answer:
+        self._named(client_name({name.lower(): value for name, value in (cmd.parameters or {}).items()}))
+        return await super().do_id(cmd)
 
     async def do_fetch(self, cmd: FetchCommand) -> Answer:
         selected = self.selected

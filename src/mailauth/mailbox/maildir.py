@@ -38,6 +38,7 @@ IMAP_CAPABILITIES: tuple[bytes, ...] = (
 _PLAIN = frozenset((string.ascii_lowercase + string.digits + "._+=-").encode())
 
 Goodbye = Callable[[Ending], bytes]
+Named = Callable[[str], None]
 
 
 class MaildirMailboxes:
@@ -76,17 +77,20 @@ class MaildirMailboxes:
         writer: asyncio.StreamWriter,
         ending: asyncio.Future[Ending],
         goodbye: Goodbye,
+        *,
+        named: Named = lambda _: None,
     ) -> None:
         """Serve IMAP to a client that has been told that it is in; its first unread command is in `reader`.
 
         ending: when done, the session says goodbye(its result) and returns. Returns too when the client has left. The
-        caller closes the connection.
+        caller closes the connection. named: told what the client calls itself, when it says so (RFC 2971).
         """
         await asyncio.to_thread(import_module, "mailauth.mailbox.imap_session")  # the first time takes 0.2 s
         from mailauth.mailbox import imap_session  # noqa: PLC0415
 
         wire = Wire(reader, writer, IMAP_IDLE_S)
-        talk = imap_session.serve(self._account(principal.login), wire, self.imap_capabilities, self._max_message_bytes)
+        account, capabilities = self._account(principal.login), self.imap_capabilities
+        talk = imap_session.serve(account, wire, capabilities, self._max_message_bytes, named)
         await talk_until(wire, talk, ending, goodbye)
 
     async def serve_pop3(
@@ -96,6 +100,8 @@ class MaildirMailboxes:
         writer: asyncio.StreamWriter,
         ending: asyncio.Future[Ending],
         goodbye: Goodbye,
+        *,
+        named: Named = lambda _: None,  # noqa: ARG002 - in POP3 nobody says
     ) -> None:
         """Serve POP3's TRANSACTION state; as serve_imap."""
         wire = Wire(reader, writer, pop3.IDLE_S)

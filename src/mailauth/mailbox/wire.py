@@ -16,6 +16,7 @@ from mailauth.dialogue import Ending
 CHUNK_BYTES = 65_536
 STALL_S = 300.0  # for the client to take one chunk of what we say
 GOODBYE_S = 2.0  # for a reply under way to end, and for the goodbye to leave
+WITHDRAWN_GOODBYE_S = 0.3  # whose access is withdrawn gets little more of what he has asked for
 
 T = TypeVar("T")
 
@@ -104,11 +105,11 @@ class Wire:
         async with self.reply():
             self.write(data)
 
-    async def goodbye(self, line: bytes) -> None:
+    async def goodbye(self, line: bytes, within_s: float) -> None:
         """Say a last line, if there is one; if a reply is under way and does not end in time, cut the connection."""
         text = line.rstrip(b"\r\n")
         try:
-            async with asyncio.timeout(GOODBYE_S):
+            async with asyncio.timeout(within_s):
                 await self.say(text + b"\r\n" if text else b"")
         except TimeoutError:
             self._writer.transport.abort()
@@ -125,7 +126,8 @@ async def talk_until(
         either: set[asyncio.Future[Any]] = {session, ending}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not session.done() and not ending.cancelled():
-            await wire.goodbye(goodbye(ending.result()))
+            cause = ending.result()
+            await wire.goodbye(goodbye(cause), WITHDRAWN_GOODBYE_S if cause is Ending.REVOKED else GOODBYE_S)
     finally:
         session.cancel()
         await asyncio.wait({session})

@@ -26,13 +26,17 @@ HTTP_VERBS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What one listener offers. mechanisms: by name; starttls: TLS can be started; clear: no TLS needed."""
+    """What one listener offers. mechanisms: by name; starttls: TLS can be started; clear: no TLS needed.
+
+    unavailable: whether nobody can be judged now, so that no password is to be asked for.
+    """
 
     mechanisms: Mapping[str, Factory]
     starttls: bool
     clear: bool = False
     help_line: bytes = b""
     max_failures: int = 5
+    unavailable: Callable[[], bool] = bool  # bool() is False: never
 
 
 class Pop3Dialogue:
@@ -159,6 +163,8 @@ class Pop3Dialogue:
     def _user_name(self, argument: bytes) -> None:
         if not self._may_log_in():
             self._say(replies.NO_TLS)
+        elif self._offer.unavailable():
+            self._say(replies.DEFERRED)
         elif not argument or b"\0" in argument:
             self._bad(b"USER takes a login.")
         else:
@@ -170,8 +176,8 @@ class Pop3Dialogue:
         user, self._user = self._user, None
         if not self._may_log_in():
             self._say(replies.NO_TLS)
-        elif user is None:
-            self._bad(b"USER first.")
+        elif user is None:  # or it was deferred, and PASS came behind it unasked
+            self._say(replies.DEFERRED) if self._offer.unavailable() else self._bad(b"USER first.")
         elif not argument or b"\0" in argument:
             self._bad(b"PASS takes a password.")
         else:
@@ -187,6 +193,8 @@ class Pop3Dialogue:
             self._bad(b"AUTH takes a mechanism and an optional initial response.")
         elif (factory := self._offer.mechanisms.get(words[0].decode("ascii", "replace").upper())) is None:
             self._bad(b"Unsupported authentication mechanism.")
+        elif len(words) == 1 and self._offer.unavailable():
+            self._say(replies.DEFERRED)
         else:
             exchange = EncodedExchange(factory)
             self._turn(exchange, exchange.begin(words[1] if len(words) == 2 else None))
@@ -220,6 +228,7 @@ class Pop3Dialogue:
         if self._over:
             return
         self._over = True
+        self._lines.rest()  # nobody acts on it any more
         if bye:
             self._say(bye)
         self._out.append(Close())

@@ -10,6 +10,7 @@ from typing import assert_never
 from mailauth.dialogue import Ending
 from mailauth.verdict import Accept, Defer, Outcome, Reject
 
+DEFERRED = b"-ERR [SYS/TEMP] Temporary authentication failure, try again later."
 NO_TLS = b"-ERR Start TLS first (STLS): no password is accepted in clear."
 
 
@@ -21,7 +22,7 @@ def reply(outcome: Outcome, help_line: bytes) -> bytes:
         case Reject():
             return b"-ERR [AUTH] Authentication failed." + (b" " + help_line if help_line else b"")
         case Defer():
-            return b"-ERR [SYS/TEMP] Temporary authentication failure, try again later."
+            return DEFERRED
         case _:
             assert_never(outcome)
 
@@ -34,8 +35,10 @@ def bye(cause: Ending) -> bytes:
         case Ending.TIMEOUT:
             return b"-ERR Disconnected for inactivity."
         case Ending.REVOKED:
-            return b"-ERR [SYS/TEMP] The password of this session was revoked."
+            return b"-ERR [SYS/TEMP] This session was ended: its password or its access was withdrawn."
         case Ending.CROWDED:
             return b"-ERR [SYS/TEMP] Too many connections, try again later."
+        case Ending.UNAVAILABLE:
+            return b"-ERR [SYS/TEMP] Nobody can log in now, try again later."
         case _:
             assert_never(cause)

@@ -10,6 +10,7 @@ import asyncio
 import math
 
 TICK_S = 0.1
+FACTORS = (1, 1, 2, 4)  # of the delay, by earlier refusals on the same connection; from then on the last
 
 
 class RefusalClock:
@@ -20,12 +21,16 @@ class RefusalClock:
         self._tick_s = tick_s
         self._waiting: dict[int, asyncio.Future[None]] = {}
 
-    async def hold(self, arrived: float) -> bool:
-        """Wait for the tick of an attempt that arrived at this loop time; False: the tick has passed already."""
+    async def hold(self, arrived: float, earlier_count: int = 0) -> bool:
+        """Wait for the tick of an attempt that arrived at this loop time; False: the tick has passed already.
+
+        earlier_count: refusals on this connection before. A typo costs a moment, going on guessing costs more.
+        """
         if self.delay_s <= 0:
             return True
         loop = asyncio.get_running_loop()
-        tick = math.ceil((arrived + self.delay_s) / self._tick_s)
+        delay_s = self.delay_s * FACTORS[min(earlier_count, len(FACTORS) - 1)]
+        tick = math.ceil((arrived + delay_s) / self._tick_s)
         if loop.time() > tick * self._tick_s:
             return False
         leaving = self._waiting.get(tick)

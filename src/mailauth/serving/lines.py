@@ -15,17 +15,15 @@ from dataclasses import dataclass
 from typing import cast
 
 from mailauth.attempt import address_text
-from mailauth.dialogue import Actions, Close, Dialogue, Ending, Enter, Judge, Send, StartTLS
+from mailauth.dialogue import Actions, Close, Dialogue, Ending, Enter, Judge, Named, Send, StartTLS
 from mailauth.interfaces import Authenticator
 from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock
+from mailauth.serving.handover import MailboxSession, streams
+from mailauth.serving.sessions import LiveSessions
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reject
 
 log = logging.getLogger(__name__)
-
-MailboxSession = Callable[
-    [Principal, asyncio.StreamReader, asyncio.StreamWriter, "asyncio.Future[Ending]"], Awaitable[None]
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,7 @@ class House:
     limits: TimeLimits
     tls: ssl.SSLContext | None
     mailbox: MailboxSession
+    sessions: LiveSessions | None = None
 
 
 class LineConnection(asyncio.Protocol):
@@ -72,6 +71,7 @@ class LineConnection(asyncio.Protocol):
         self._held = b""  # what came while waiting
         self._client_done = False
         self._is_in = False
+        self._refused_count = 0
         self._visit: asyncio.Future[Ending] | None = None  # set: the mailbox has the connection
 
     # ---- what the transport says
@@ -80,12 +80,14 @@ class LineConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         if self._peer is None:
             self._peer = address_text(transport.get_extra_info("peername"))
-        no_room = self._house.census.enter(self, self._peer)
+        refuse = self._house.census.enter(self, self._peer)
+        if refuse is None and self._house.sessions is not None and self._house.sessions.unavailable():
+            refuse = Ending.UNAVAILABLE
         limits = self._house.limits
         self._due = self._loop.time() + limits.login_s
         self._timer = self._loop.call_later(min(limits.login_s, limits.idle_s), self._strike)
         tls = transport.get_extra_info("sslcontext") is not None
-        self._do(self._dialogue.opened(self._peer, tls, no_room))
+        self._do(self._dialogue.opened(self._peer, tls, refuse))
 
     def data_received(self, data: bytes) -> None:
         if self._waiting is not None:
@@ -152,6 +154,8 @@ class LineConnection(asyncio.Protocol):
                 self._wait_for(self._start_tls(transport))
             elif kind is Enter:
                 self._enter(transport, cast("Enter", action))
+            elif kind is Named:
+                self._named(cast("Named", action).client)
             elif kind is Close:
                 transport.close()
                 self._cut_after(self._house.limits.linger_s)
@@ -189,12 +193,18 @@ class LineConnection(asyncio.Protocol):
         except Exception as bug:  # noqa: BLE001  somebody else's Authenticator: its faults judge nobody either
             log.error("authenticator failed: %s", type(bug).__name__)
             outcome = Defer(Cause.BUG)
+        sessions = self._house.sessions
+        if type(outcome) is Accept and sessions is not None and not sessions.enter(self, judge.attempt, outcome):
+            outcome = Defer(Cause.CHANGED)
         if type(outcome) is Accept:
             self._is_in = True
             self._house.census.logged_in(self)
             self._due = arrived + self._house.limits.idle_s
-        elif type(outcome) is Reject and not await self._house.refusals.hold(arrived):
-            outcome = Defer(Cause.LATE)
+        elif type(outcome) is Reject:
+            if await self._house.refusals.hold(arrived, self._refused_count):
+                self._refused_count += 1
+            else:
+                outcome = Defer(Cause.LATE)
         return self._dialogue.judged(judge.ticket, outcome)
 
     async def _start_tls(self, transport: asyncio.Transport) -> Actions:
@@ -216,18 +226,8 @@ class LineConnection(asyncio.Protocol):
     def _enter(self, transport: asyncio.Transport, enter: Enter) -> None:
         """Hand the connection to the mailbox, on streams from now on."""
         self._stop_timer()
-        reader = asyncio.StreamReader(loop=self._loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=self._loop)
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        if self._choked:
-            protocol.pause_writing()
-        transport.resume_reading()  # paused, if something is held; from now on the reader sets the pace
-        reader.feed_data(enter.leftover + self._held)
-        if self._client_done:
-            reader.feed_eof()
-        self._held = b""
-        writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
+        unread, self._held = enter.leftover + self._held, b""
+        reader, writer = streams(transport, unread, self._loop, is_choked=self._choked, is_done=self._client_done)
         self._visit = self._loop.create_future()
         self._waiting = self._loop.create_task(self._visited(enter.principal, reader, writer, self._visit))
 
@@ -239,7 +239,7 @@ class LineConnection(asyncio.Protocol):
         ending: asyncio.Future[Ending],
     ) -> None:
         try:
-            await self._house.mailbox(principal, reader, writer, ending)
+            await self._house.mailbox(principal, reader, writer, ending, named=self._named)
         except (OSError, EOFError):
             pass  # the client is gone
         except Exception as bug:
@@ -250,6 +250,10 @@ class LineConnection(asyncio.Protocol):
         with suppress(OSError):
             await writer.wait_closed()
         self._gone()
+
+    def _named(self, client: str) -> None:
+        if self._house.sessions is not None:
+            self._house.sessions.named(self, client)
 
     # ---- time and place
 
@@ -283,3 +287,5 @@ class LineConnection(asyncio.Protocol):
     def _gone(self) -> None:
         self._stop_timer()
         self._house.census.leave(self)
+        if self._house.sessions is not None:
+            self._house.sessions.leave(self)

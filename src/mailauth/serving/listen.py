@@ -1,29 +1,23 @@
-"""Listening sockets: bound first, then served; closed with a goodbye.
-
-Plain listeners accept in the event loop's own C code. A listener behind a proxy accepts by itself, because the PROXY
-header must be taken off before TLS sees the first byte.
-"""
+"""Listening sockets: bound first, then served; closed with a goodbye."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 
-from mailauth.attempt import address_text
 from mailauth.dialogue import Ending
+from mailauth.serving import memory
+from mailauth.serving.accept import BACKLOG, BATCH, CountedEntrance, LoopEntrance
 from mailauth.serving.census import Census
-from mailauth.serving.proxy import BadHeader, read_header
+from mailauth.serving.shortage import Shortage, room
 
-log = logging.getLogger(__name__)
-
-BACKLOG = 1024
-ACCEPT_AGAIN_S = 1.0  # out of descriptors: some connections have to end first
+LOOK_S = 1.0  # how long what cannot be accepted now waits at most
+CROWD = 500  # connections; when so many have left, their memory is worth to be given back
 GOODBYE_S = 6.0  # a little longer than a connection takes to cut a client that does not leave
 
 
@@ -83,36 +77,34 @@ class Server:
 
     census: Census
     doors: Sequence[Door]
-    _servers: list[asyncio.Server] = field(default_factory=list)
-    _accepting: list[asyncio.Task[None]] = field(default_factory=list)
-    _arriving: set[asyncio.Task[None]] = field(default_factory=set)
+    _shortage: Shortage = field(default_factory=Shortage)
+    _entrances: list[LoopEntrance | CountedEntrance] = field(default_factory=list)
+    _looking: asyncio.TimerHandle | None = None
+    _most: int = 0  # connections, since memory was given back
 
     async def start(self) -> None:
         """Accept connections from now on."""
-        loop = asyncio.get_running_loop()
+        memory.keep_little()
         for door in self.doors:
-            if door.proxies:
-                self._accepting.append(loop.create_task(self._accept(door)))
-                continue
-            self._servers.append(
-                await loop.create_server(
-                    lambda door=door: door.protocol(None),
-                    sock=door.sock,
-                    ssl=door.tls,
-                    ssl_handshake_timeout=door.handshake_s if door.tls else None,
-                )
+            entrance = (
+                CountedEntrance(door, self.census, self._shortage)
+                if door.tls is not None or door.proxies
+                else LoopEntrance(door, self._shortage)
             )
+            self._entrances.append(entrance)
+            await entrance.open()
+        self._look()
+        self.census.bound(room())
 
     async def stop(self) -> None:
         """Accept no more, say goodbye to everyone, and wait a little for them to leave."""
-        for server in self._servers:
-            server.close()
-        at_work = [*self._accepting, *self._arriving]
-        for task in at_work:
-            task.cancel()
-        await asyncio.gather(*at_work, return_exceptions=True)
+        if self._looking is not None:
+            self._looking.cancel()
+        for entrance in self._entrances:
+            await entrance.close()
         for door in self.doors:
             door.sock.close()
+        self._shortage.close()
         gone = asyncio.get_running_loop().create_future()
         self.census.when_empty = gone.cancel  # wakes the wait below
         for connection in self.census.everyone():
@@ -121,42 +113,17 @@ class Server:
             await asyncio.wait([gone], timeout=GOODBYE_S)
         self.census.when_empty = None
 
-    async def _accept(self, door: Door) -> None:
+    def _look(self) -> None:
+        """Every second: is there room for new connections, are all doors open, has a crowd left?"""
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, address = await loop.sock_accept(door.sock)
-            except OSError as error:
-                log.error("%s: cannot accept: %s", door.name, error.strerror)
-                await asyncio.sleep(ACCEPT_AGAIN_S)
-                continue
-            task = loop.create_task(self._arrive(door, sock, address))
-            self._arriving.add(task)
-            task.add_done_callback(self._arriving.discard)
-
-    async def _arrive(self, door: Door, sock: socket.socket, address: tuple[str, int]) -> None:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        peer: str | None = None
-        try:
-            if _is_within(address_text(address), door.proxies):
-                peer = await read_header(sock, door.handshake_s)
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: door.protocol(peer),
-                sock,
-                ssl=door.tls,
-                ssl_handshake_timeout=door.handshake_s if door.tls else None,
-            )
-        except BadHeader as bad:
-            log.warning("%s: %s closed: %s", door.name, address_text(address), bad)
-            sock.close()
-        except OSError:  # it left, or failed its handshake
-            sock.close()
-        except asyncio.CancelledError:
-            sock.close()
-            raise
-
-
-def _is_within(peer: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
-    address = ip_address(peer)
-    return any(address in network for network in networks)
+        self._looking = loop.call_later(LOOK_S, self._look)
+        is_short = not self._shortage.look()
+        for _ in range(BATCH if is_short else 0):
+            self.census.make_room()
+        for entrance in self._entrances:
+            entrance.look(is_short=is_short)
+        present = len(self.census)
+        self._most = max(self._most, present)
+        if self._most - present >= max(CROWD, present):
+            self._most = present
+            loop.run_in_executor(None, memory.give_back)

@@ -68,13 +68,18 @@ class Connection(aiosmtpd.smtp.SMTP):
         """aiosmtpd's session, which is there from the first octet to the last."""
         return cast(aiosmtpd.smtp.Session, self.session)
 
+    @property
+    def _unavailable(self) -> bool:
+        """Whether nobody can be judged now, so that no password is to be asked for."""
+        return self.house.sessions is not None and self.house.sessions.unavailable()
+
     # ---- what the transport says
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self.peer is None:
             self.peer = address_text(transport.get_extra_info("peername"))
         self.tls = transport.get_extra_info("sslcontext") is not None
-        self._no_room = self.house.census.enter(self, self.peer)
+        self._no_room = self.house.census.enter(self, self.peer) or (Ending.UNAVAILABLE if self._unavailable else None)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -90,6 +95,8 @@ class Connection(aiosmtpd.smtp.SMTP):
         if self.transport is None:
             return
         self.house.census.leave(self)
+        if self.house.sessions is not None:
+            self.house.sessions.leave(self)
         super().connection_lost(error)
 
     # ---- how it ends

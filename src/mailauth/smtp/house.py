@@ -10,12 +10,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mailauth.attempt import Attempt
 from mailauth.interfaces import Authenticator
 from mailauth.sasl.mechanism import Factory
-from mailauth.serving.census import Census, Connection
+from mailauth.serving.census import Census
+from mailauth.serving.sessions import LiveSessions
 from mailauth.smtp.exchange import MECHANISMS
-from mailauth.verdict import Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Limits:
     max_message_bytes: int = 2**25
 
 
-async def leave_at_once(arrived: float) -> bool:  # noqa: ARG001
+async def leave_at_once(arrived: float, earlier_count: int) -> bool:  # noqa: ARG001
     """The refusal clock of a listener that has none."""
     return True
 
@@ -56,8 +55,9 @@ class House:
     """What all connections of one listener share.
 
     handler: aiosmtpd's hooks for MAIL, RCPT, DATA, RSET and NOOP; they find the Principal in `session.auth_data`.
-    tls: "off" takes passwords in clear. hold: called with the loop time of an attempt that is refused, it waits for
-    the tick, or says False if that has passed. entered: told of each login at once, before its reply.
+    tls: "off" takes passwords in clear. hold: called with the loop time of an attempt that is refused, and how many on
+    its connection were before, it waits for the tick, or says False if that has passed. sessions: where logins are
+    registered, before their reply.
     """
 
     hostname: str
@@ -66,8 +66,8 @@ class House:
     census: Census
     tls: Literal["implicit", "starttls", "off"]
     tls_context: ssl.SSLContext | None = None
-    hold: Callable[[float], Awaitable[bool]] = leave_at_once
-    entered: Callable[[Connection, Attempt, Principal], None] | None = None
+    hold: Callable[[float, int], Awaitable[bool]] = leave_at_once
+    sessions: LiveSessions | None = None
     help_line: bytes = b""
     limits: Limits = field(default_factory=Limits)
     mechanisms: Mapping[str, Factory] = field(default_factory=lambda: MECHANISMS)

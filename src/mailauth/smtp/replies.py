@@ -24,6 +24,7 @@ TOO_MANY_FAILURES = b"421 4.7.0 Too many failed logins, closing the connection"
 TOO_MUCH_JUNK = b"421 4.7.0 Too many errors, closing the connection"
 NOT_FOR_BROWSERS = b"421 4.7.0 This is not a web server"
 NO_RESPONSE = b"421 4.4.2 No authentication response in time, closing the connection"
+DEFERRED = b"454 4.7.0 Temporary authentication failure, try again later"
 RELAY_DOWN = b"451 4.4.1 The next mail server cannot take the message now, try again later"
 STORE_DOWN = b"451 4.3.0 Addresses cannot be looked up now, try again later"
 TOO_MANY_RECIPIENTS = b"452 4.5.3 Too many recipients"
@@ -64,7 +65,7 @@ def reply(outcome: Outcome, help_line: bytes = b"") -> bytes:
         case Reject():
             return b"535 5.7.8 Authentication failed." + (b" " + help_line if help_line else b"")
         case Defer():
-            return b"454 4.7.0 Temporary authentication failure, try again later"
+            return DEFERRED
         case _:
             assert_never(outcome)
 
@@ -92,9 +93,11 @@ def bye(cause: Ending) -> bytes:
         case Ending.TIMEOUT:
             return b"421 4.4.2 Disconnected for inactivity"
         case Ending.REVOKED:
-            return b"421 4.7.0 The password of this session was revoked"
+            return b"421 4.7.0 This session was ended: its password or its access was withdrawn"
         case Ending.CROWDED:
             return b"421 4.3.2 Too many connections, try again later"
+        case Ending.UNAVAILABLE:
+            return b"421 4.3.2 Nobody can log in now, try again later"
         case _:
             assert_never(cause)
 

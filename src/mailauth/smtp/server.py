@@ -128,16 +128,19 @@ class SubmissionProtocol(Connection):
             return replies.NO_MECHANISM_NAMED
         if words[0].upper() not in self.house.mechanisms:
             return replies.UNKNOWN_MECHANISM
-        return None
+        return replies.DEFERRED if len(words) == 1 and self._unavailable else None
 
     async def _judge(self, attempt: Attempt) -> None:
         arrived = self.loop.time()
         outcome: Outcome = await exchange.judge(self.house.authenticator, attempt)
+        sessions = self.house.sessions
+        if type(outcome) is Accept and sessions is not None and not sessions.enter(self, attempt, outcome):
+            outcome = Defer(Cause.CHANGED)
         match outcome:
             case Accept(principal):
-                self._enter(attempt, principal)
+                self._enter(principal)
             case Reject():
-                if await self.house.hold(arrived):
+                if await self.house.hold(arrived, self._failures_count):
                     self._failures_count += 1
                 else:
                     outcome = Defer(Cause.LATE)
@@ -149,14 +152,12 @@ class SubmissionProtocol(Connection):
         if self._failures_count >= self.house.limits.max_failures and not self.state.authenticated:
             self._leave(replies.TOO_MANY_FAILURES)
 
-    def _enter(self, attempt: Attempt, principal: Principal) -> None:
+    def _enter(self, principal: Principal) -> None:
         state: Any = self.state  # aiosmtpd declares auth_data as None, for anybody to fill
         state.authenticated, state.auth_data = True, principal
         self._junk_count = 0
         self._timeout_cb()  # from now on another limit
         self.house.census.logged_in(self)
-        if self.house.entered is not None:
-            self.house.entered(self, attempt, principal)
 
     async def check_auth_needed(self, caller_method: str) -> bool:  # noqa: ARG002
         if self.state.authenticated:

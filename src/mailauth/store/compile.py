@@ -1,6 +1,6 @@
 """Writes `sql_sqlite.py` and `sql_postgresql.py`: `python -m mailauth.store.compile`.
 
-Rule: run by developers after a change of `schema` or `statements`; a test says when the files are not current.
+Rule: run by developers after a change of `schema` or of a file of statements; a test says when they are not current.
 """
 
 from __future__ import annotations
@@ -12,14 +12,27 @@ from sqlalchemy import ClauseElement, Dialect
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.dialects.sqlite import pysqlite
 
-from mailauth.store import login_statements, statements
+from mailauth.store import (
+    change_statements,
+    guess_statements,
+    key_statements,
+    login_statements,
+    observation_statements,
+    restore_statements,
+    statements,
+)
+
+SOURCES = (
+    *(login_statements, statements, key_statements, change_statements, guess_statements, observation_statements),
+    restore_statements,
+)
 
 DIALECTS: dict[str, Dialect] = {
     "sqlite": pysqlite.dialect(paramstyle="named"),
     "postgresql": psycopg.dialect(),  # type: ignore[no-untyped-call]
 }
 PLACE = Path(__file__).parent
-HEAD = '''"""Written by mailauth.store.compile from statements.py and login_statements.py: change those, not this."""
+HEAD = '''"""Written by mailauth.store.compile from the *statements.py files: change those, not this."""
 
 # ruff: noqa
 '''
@@ -32,7 +45,8 @@ def module_text(dialect: Dialect) -> str:
         return " ".join(str(statement.compile(dialect=dialect)).split())
 
     lines = [HEAD]
-    for name, value in (vars(login_statements) | vars(statements)).items():
+    named = {name: value for source in SOURCES for name, value in vars(source).items()}
+    for name, value in named.items():
         if name.startswith("_") or not name.isupper():
             continue
         if isinstance(value, ClauseElement):

@@ -11,7 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from mailauth.store.highwater import HighWater
 
 Row = dict[str, Any]
 SQLITE_SCHEME = "sqlite:///"
@@ -37,6 +40,8 @@ class Driver(Protocol):
     sql: ModuleType
     list_tables: str
     begin_upgrade: str
+    given_ids: str  # per table, the highest id ever given
+    raise_ids: tuple[str, ...]  # to be run in order: no id of this table up to this one is given any more
     error: tuple[type[Exception], ...]
     keeps_connections: bool
 
@@ -58,8 +63,24 @@ class Driver(Protocol):
     def begin(self, connection: Any, *, writing: bool) -> None:
         """Begin a transaction that may write (and then nobody else's does), or one that reads a single state."""
 
+    def announce(self, tx: Transaction) -> None:
+        """Wake those who wait for changes, if the database has a way to, when this transaction is committed."""
+
+    def watch(self) -> Watch:
+        """What waits for changes. Raises StoreUnavailable."""
+
     def fault(self, error: Exception, *, committing: bool = False) -> Exception:
         """What to raise instead of this error: Clash, CommitUnknown, BadRecord or StoreUnavailable."""
+
+
+class Watch(Protocol):
+    """Waits for changes of the store that others make. Belongs to one thread."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether there may be something new; False: nothing was heard for this time. Raises StoreUnavailable."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
 
 
 class Transaction:
@@ -97,13 +118,17 @@ class Transaction:
 
 
 class Store:
-    """One database. May be used by any thread: each transaction has a connection of its own."""
+    """One database. May be used by any thread: each transaction has a connection of its own.
+
+    highwater: what is known of this store outside it; None: nothing is kept.
+    """
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self.sql = driver.sql
         self._lock = threading.Lock()
         self._idle: list[Any] = []
+        self.highwater: HighWater | None = None
 
     def __repr__(self) -> str:
         return f"Store({self.driver.name})"
@@ -135,7 +160,7 @@ class Store:
             yield transaction
             if transaction.fault is not None:  # swallowed in the block: PostgreSQL would call a rollback a success
                 raise transaction.fault
-            self._commit(connection)
+            self._commit(connection, writing=writing)
         except BaseException:
             connection.close()  # which rolls back
             raise
@@ -161,12 +186,12 @@ class Store:
             return connection
         raise fault
 
-    def _commit(self, connection: Any) -> None:
+    def _commit(self, connection: Any, *, writing: bool = True) -> None:
         try:
             connection.execute("COMMIT")
             return
         except self.driver.error as error:
-            fault = self.driver.fault(error, committing=True)
+            fault = self.driver.fault(error, committing=writing)
         raise fault
 
     def _keep(self, connection: Any) -> None:

@@ -1,4 +1,4 @@
-"""Logins folded in memory into the few rows that are worth writing: last uses, and counted audit rows.
+"""Logins folded in memory into the few rows that are worth writing: counted audit rows, last uses, observations.
 
 Rule: no name that is not an account's is kept. What somebody typed for a login may be a mistyped password, and made-up
 names are without end: of those only the domain is kept, and only if it is ours. Everything here is bounded.
@@ -7,15 +7,18 @@ names are without end: of those only the domain is kept, and only if it is ours.
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from mailauth.events import LoginJudged
+from mailauth.store.observations import Observations
 from mailauth.verdict import Accept, Defer, Outcome, Reject
 
 WINDOW_S = 60.0  # equal logins within this are one row; a last use is written once in it
 MAX_PENDING = 10_000  # rows of each kind that wait for the store
 MAX_TEXT_CHARACTERS = 200  # of what a client says of itself
+UNKNOWN = "(unknown)"  # no account's login: nothing in brackets can stand before an @
 
 Values = dict[str, Any]  # the parameters of one statement
 
@@ -24,14 +27,16 @@ Values = dict[str, Any]  # the parameters of one statement
 class Batch:
     """What is to be written in one transaction.
 
-    logins: for COUNT_LOGINS, by the row they are counted in; uses: for NOTE_LAST_USE, by app password.
+    logins: for COUNT_LOGINS, by the row they are counted in; uses: for NOTE_LAST_USE, by app password; observations:
+    for observations.write.
     """
 
     logins: dict[str, Values] = field(default_factory=dict)
     uses: dict[int, Values] = field(default_factory=dict)
+    observations: list[Values] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.logins or self.uses)
+        return bool(self.logins or self.uses or self.observations)
 
 
 class Folding:
@@ -45,14 +50,17 @@ class Folding:
         self._open: dict[tuple[object, ...], Values] = {}  # by what makes logins equal; those of the last minute
         self._pending = Batch()
         self._use_written_at: dict[int, float] = {}
+        self._observations = Observations()
         self._dropped = 0
 
     def note(self, event: LoginJudged, now: float) -> None:
         """Take one login into account. Microseconds, and no way to fail."""
+        self._observations.note(event, now)
         outcome, credential_id, detail = _told(event)
         login = self._login(event)
         attempt = event.attempt
-        key = (login, event.account_id, attempt.service, attempt.peer, outcome, detail, credential_id)
+        guess = None if event.account_id is None else event.guess  # made-up names are one row, whatever comes with them
+        key = (login, event.account_id, attempt.service, attempt.peer, outcome, detail, credential_id, guess)
         row = self._open.get(key)
         if row is None or not 0 <= now - row["at"] < WINDOW_S:
             row = self._new_row(now)
@@ -67,20 +75,20 @@ class Folding:
         if outcome == "accept" and credential_id is not None:
             self._note_use(credential_id, row, now)
 
-    def take(self, now: float, *, all_uses: bool = False) -> Batch:
-        """What is to be written now. all_uses: also those written less than a minute ago; when the process ends."""
+    def take(self, now: float, *, everything: bool = False) -> Batch:
+        """What is to be written now. everything: also what was written not long ago; when the process ends."""
         self._tell_dropped(now)
         logins = {fold: dict(row) for fold, row in self._pending.logins.items()}
         self._pending.logins.clear()
         due = {
             credential_id: values
             for credential_id, values in self._pending.uses.items()
-            if all_uses or not 0 <= now - self._use_written_at.get(credential_id, -math.inf) < WINDOW_S
+            if everything or not 0 <= now - self._use_written_at.get(credential_id, -math.inf) < WINDOW_S
         }
         for credential_id in due:
             del self._pending.uses[credential_id]
             self._use_written_at[credential_id] = now
-        return Batch(logins, due)
+        return Batch(logins, due, self._observations.take(now, everything=everything))
 
     def give_back(self, batch: Batch) -> None:
         """That could not be written: keep it for the next time, unless something newer has taken its place."""
@@ -89,6 +97,7 @@ class Folding:
         for credential_id, values in batch.uses.items():
             self._pending.uses.setdefault(credential_id, values)
             self._use_written_at.pop(credential_id, None)
+        self._observations.give_back(batch.observations)
 
     def forget(self, now: float) -> None:
         """Let go of what is over; once a minute."""
@@ -96,14 +105,10 @@ class Folding:
         self._use_written_at = {
             credential_id: at for credential_id, at in self._use_written_at.items() if 0 <= now - at < WINDOW_S
         }
+        self._observations.forget(now)
 
     def _login(self, event: LoginJudged) -> str | None:
-        if event.account_id is not None:
-            return event.login
-        if event.login is None:
-            return None
-        domain = event.login.rpartition("@")[2]
-        return f"@{domain}" if domain in self.local_domains else None
+        return event.login if event.account_id is not None else unknown(event.login, self.local_domains)
 
     def _new_row(self, now: float) -> Values | None:
         if len(self._pending.logins) >= MAX_PENDING:
@@ -137,6 +142,12 @@ class Folding:
             self._dropped = 0
 
 
+def unknown(login: str | None, local_domains: Container[str]) -> str:
+    """What is kept of a name that is no account's. login: folded; None: it could not be."""
+    domain = "" if login is None else login.rpartition("@")[2]
+    return f"{UNKNOWN}@{domain}" if domain in local_domains else UNKNOWN
+
+
 def plain(text: str) -> str:
     """What a client says of itself, as a database takes it and a list can show it."""
     short = text[:MAX_TEXT_CHARACTERS]
@@ -144,11 +155,15 @@ def plain(text: str) -> str:
 
 
 def _told(event: LoginJudged) -> tuple[str, int | None, str]:
-    """The outcome, the app password concerned, and the reason."""
+    """The outcome, the app password concerned, and what decided."""
     outcome: Outcome = event.outcome
     match outcome:
         case Accept(principal):
-            return "accept", principal.credential_id, ""
+            return (
+                "accept",
+                principal.credential_id,
+                "web-password" if principal.credential_id is None else "app-password",
+            )
         case Reject(reason, credential_id):
             return "reject", credential_id, str(reason)
         case Defer(cause):

@@ -36,6 +36,17 @@ def _packed_postgresql(element: _Packed, compiler: SQLCompiler, **kw: Any) -> st
     return f"json_build_array({compiler.process(element.clauses, **kw)})::text"
 
 
+_hit = app_passwords.c
+_terms = _Packed(_hit.services, _hit.networks, _hit.expires_at, _hit.suspended, _hit.revoked_at)
+_standing = _Packed(
+    *(accounts.c.enabled, domains.c.enabled, accounts.c.client_logon, accounts.c.mode_on),
+    *(accounts.c.services, domains.c.services),
+    *[table.c[name] for table in (site, domains, accounts) for name in POLICY],
+)
+_hits = (_hit.id, _hit.key_id, _hit.record, _terms)
+_web = (accounts.c.domain_id, accounts.c.web_record, accounts.c.web_changed_at)
+
+
 def _lookup(size: int) -> Select[Any]:
     """Account, standing and demands, with the app passwords that have one of the selectors; see passdb for the order.
 
@@ -49,15 +60,8 @@ def _lookup(size: int) -> Select[Any]:
         and_(app_passwords.c.key_id == key, app_passwords.c.selector == bindparam(f"selector{n}"))
         for n, key in enumerate(keys)
     ]
-    hit = app_passwords.c
-    terms = _Packed(hit.services, hit.networks, hit.expires_at, hit.suspended, hit.revoked_at)
-    standing = _Packed(
-        *(accounts.c.enabled, domains.c.enabled, accounts.c.client_logon, accounts.c.mode_on),
-        *(accounts.c.services, domains.c.services),
-        *[table.c[name] for table in (site, domains, accounts) for name in POLICY],
-    )
     return (
-        select(accounts.c.id, accounts.c.web_record, unknown_key, standing, hit.id, hit.record, terms)
+        select(accounts.c.id, accounts.c.login, *_web, unknown_key, _standing, *_hits)
         .select_from(accounts)
         .outerjoin(domains, domains.c.id == accounts.c.domain_id)
         .outerjoin(site, site.c.id == _ONE)
@@ -67,6 +71,16 @@ def _lookup(size: int) -> Select[Any]:
 
 
 LOOKUPS = {size: _lookup(size) for size in LOOKUP_SIZES}
+
+# The account of a live session as it stands now, with the app password that opened it, if that is still there.
+SESSION = (
+    select(accounts.c.id, accounts.c.login, *_web, literal_column("0"), _standing, *_hits)
+    .select_from(accounts)
+    .outerjoin(domains, domains.c.id == accounts.c.domain_id)
+    .outerjoin(site, site.c.id == _ONE)
+    .outerjoin(app_passwords, and_(_hit.account_id == accounts.c.id, _hit.id == bindparam("credential_id")))
+    .where(accounts.c.id == bindparam("account_id"))
+)
 
 CANONICAL = (
     select(accounts.c.login)

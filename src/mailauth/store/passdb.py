@@ -7,16 +7,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 from mailauth import names
-from mailauth.interfaces import Account, Selectors
+from mailauth.interfaces import Account, Selectors, UnknownKey
 from mailauth.store.engine import Reader, Store
+from mailauth.store.faults import Clash
+from mailauth.store.patience import PatientReader
 from mailauth.store.rows import account_from
 
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0  # mail programs wait for half a minute and longer
 CONNECTIONS = 4  # PostgreSQL: one answers some ten thousand lookups a second
-NO_SELECTOR = -1  # in no row
+NO_SELECTOR = NO_ID = -1  # in no row
+
+
+class _Asking(NamedTuple):
+    """How lookups are put: their statement, its values when nothing is hit, and which of them are a key's selector."""
+
+    statement: str
+    no_hit: dict[str, int]
+    place: dict[int, str]
 
 
 class StorePassdb:
@@ -25,26 +36,43 @@ class StorePassdb:
     def __init__(self, store: Store, reader: Reader, key_ids: Sequence[int]) -> None:
         self._store = store
         self._reader = reader
-        self._keys = sorted(key_ids)
-        sizes = [size for size in store.sql.LOOKUPS if size >= len(self._keys)]
-        if not self._keys or not sizes:
-            raise ValueError(f"a key file with {len(self._keys)} keys: 1 to {max(store.sql.LOOKUPS)} can be used")
-        self._lookup: str = store.sql.LOOKUPS[min(sizes)]
-        padded = self._keys + [self._keys[-1]] * (min(sizes) - len(self._keys))
-        self._no_hit = {f"key{n}": key_id for n, key_id in enumerate(padded)}
-        self._no_hit |= {f"selector{n}": NO_SELECTOR for n in range(len(padded))}
-        self._place = {key_id: f"selector{n}" for n, key_id in enumerate(self._keys)}
+        self.use_keys(key_ids)
+
+    def use_keys(self, key_ids: Sequence[int]) -> None:
+        """From the next lookup on, whose selectors are those of these keys. Raises ValueError for too many, or none."""
+        keys = sorted(key_ids)
+        sizes = [size for size in self._store.sql.LOOKUPS if size >= len(keys)]
+        if not keys or not sizes:
+            raise ValueError(f"a key file with {len(keys)} keys: 1 to {max(self._store.sql.LOOKUPS)} can be used")
+        padded = keys + [keys[-1]] * (min(sizes) - len(keys))
+        no_hit = {f"key{n}": key_id for n, key_id in enumerate(padded)}
+        no_hit |= {f"selector{n}": NO_SELECTOR for n in range(len(padded))}
+        place = {key_id: f"selector{n}" for n, key_id in enumerate(keys)}
+        self._asking = _Asking(self._store.sql.LOOKUPS[min(sizes)], no_hit, place)
 
     async def lookup(self, login: str, selectors: Selectors) -> Account | None:
         """See interfaces.Passdb. Raises UnknownKey too if the account has any app password under a key not in the file.
 
         selectors: empty when the secret cannot be an app password.
         """
-        values: dict[str, Any] = {**self._no_hit, "login": login}
+        asking = self._asking
+        values: dict[str, Any] = {**asking.no_hit, "login": login}
         for key_id, selector in selectors:
-            values[self._place[key_id]] = selector
-        rows = await self._reader.rows(self._lookup, values)
-        return account_from(login, rows) if rows else None
+            values[asking.place[key_id]] = selector
+        rows = await self._reader.rows(asking.statement, values)
+        try:
+            return account_from(rows) if rows else None
+        except UnknownKey:
+            if asking is self._asking:
+                raise
+        # The keys were replaced while the store was slow to answer, and something was made under a new one since.
+        return await self.lookup(login, [pair for pair in selectors if pair[0] in self._asking.place])
+
+    async def session(self, account_id: int, credential_id: int | None) -> Account | None:
+        """See interfaces.Passdb."""
+        values = {"account_id": account_id, "credential_id": credential_id or NO_ID}
+        rows = await self._reader.rows(self._store.sql.SESSION, values)
+        return account_from(rows) if rows else None
 
     async def canonical(self, alias: str) -> str | None:
         """See interfaces.Passdb."""
@@ -54,6 +82,10 @@ class StorePassdb:
     async def replace_web_record(self, account_id: int, old: str, new: str) -> None:
         """See interfaces.Passdb. Raises StoreUnavailable."""
         await asyncio.to_thread(self._replace_web_record, account_id, old, new)
+
+    async def reselect(self, credential_id: int, old_key: int, new_key: int, selector: int) -> None:
+        """See interfaces.Passdb. A key that is in use no more is not moved to."""
+        await asyncio.to_thread(self._reselect, credential_id, old_key, new_key, selector)
 
     async def recipient(self, address: str) -> str | None:
         """See interfaces.Directory. address: as the client wrote it."""
@@ -82,16 +114,23 @@ class StorePassdb:
         with self._store.transaction() as tx:
             tx.write(self._store.sql.REPLACE_WEB_RECORD, row_id=account_id, old=old, new=new)
 
+    def _reselect(self, credential_id: int, old_key: int, new_key: int, selector: int) -> None:
+        sql = self._store.sql
+        with suppress(Clash), self._store.transaction() as tx:
+            if tx.row(sql.KEEP_SERVER_KEY, row_id=new_key) is not None:
+                place = {"old_key": old_key, "new_key": new_key, "selector": selector}
+                tx.write(sql.RESELECT_APP_PASSWORD, row_id=credential_id, **place)
+
 
 def open_passdb(
     store: Store, key_ids: Sequence[int], *, deadline_s: float = DEADLINE_S, connections: int = CONNECTIONS
 ) -> StorePassdb:
     """The passdb and directory of this store, not yet connected to; used and closed in one event loop.
 
-    key_ids: all ids of the key file. deadline_s: what a locked, slow or lost database may cost one login.
+    key_ids: all ids of the key file. deadline_s: so long a question waits for a locked, slow or lost database.
     connections: PostgreSQL only. Raises ValueError for more keys than a lookup takes.
     """
-    return StorePassdb(store, store.driver.reader(deadline_s, connections), key_ids)
+    return StorePassdb(store, PatientReader(store.driver.reader(deadline_s, connections), deadline_s), key_ids)
 
 
 def _folded(address: str) -> str | None:

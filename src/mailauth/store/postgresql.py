@@ -7,6 +7,7 @@ Rule: logins read the primary, not a standby that may not have heard of a revoca
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,9 @@ from psycopg.rows import dict_row
 from psycopg.types.numeric import Int8BinaryDumper
 
 from mailauth.interfaces import StoreUnavailable
+from mailauth.store import postgresql_words as words
 from mailauth.store import sql_postgresql
+from mailauth.store.engine import Transaction, Watch
 from mailauth.store.faults import Clash, CommitUnknown
 
 STATEMENT_TIMEOUT_S = 30.0  # for the cold path; a login has its own deadline
@@ -29,9 +32,10 @@ DEFAULTS = {
     "tcp_user_timeout": "10000",  # ms; a server that vanished is noticed
 }
 CHECK_INTERVAL_S = 1.0  # how often psycopg looks whether a silent socket has been closed under it
+CONNECT_AGAIN_S = 0.2
+CHANNEL = "mailauth_changes"
 UPGRADE_LOCK = 0x6D61696C61757468  # "mailauth": one upgrade at a time
 UNIQUE_VIOLATION, FOREIGN_KEY_VIOLATION = "23505", "23503"
-QUOTING = ("22", "23")  # classes whose texts quote data: data exceptions and integrity violations
 
 
 class PostgresqlDriver:
@@ -43,6 +47,12 @@ class PostgresqlDriver:
     keeps_connections = True
     list_tables = "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema()"
     begin_upgrade = f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"
+    given_ids = (
+        "SELECT tablename AS name, last_value AS id FROM pg_tables, pg_sequences "
+        "WHERE pg_tables.schemaname = current_schema() AND pg_sequences.schemaname = current_schema() "
+        "AND sequencename = tablename || '_id_seq' AND last_value IS NOT NULL"
+    )
+    raise_ids: tuple[str, ...] = ("SELECT setval(pg_get_serial_sequence(%(name)s, 'id'), %(id)s)",)
 
     def __init__(self, url: str, password: str | None = None) -> None:
         try:
@@ -64,7 +74,7 @@ class PostgresqlDriver:
         try:
             return psycopg.connect(**self.limited(0))
         except psycopg.Error as error:
-            raise self.fault(error) from None
+            raise self.no_connection(error) from None
 
     def reader(self, deadline_s: float, connections: int) -> PostgresqlReader:
         """See engine.Driver."""
@@ -77,7 +87,7 @@ class PostgresqlDriver:
                 **self.limited(STATEMENT_TIMEOUT_S), autocommit=True, prepare_threshold=None, row_factory=dict_row
             )
         except psycopg.Error as error:
-            raise self.fault(error) from None
+            raise self.no_connection(error) from None
 
     def limited(self, statement_timeout_s: float) -> dict[str, Any]:
         """The parameters of a connection on which no statement takes longer than this; 0: however long."""
@@ -88,20 +98,31 @@ class PostgresqlDriver:
         """See engine.Driver. READ COMMITTED for writing: rows are locked where two writers could meet."""
         connection.execute("BEGIN" if writing else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
+    def announce(self, tx: Transaction) -> None:
+        """See engine.Driver."""
+        tx.write(f"NOTIFY {CHANNEL}")
+
+    def watch(self) -> Watch:
+        """See engine.Driver."""
+        from mailauth.store.watch_postgresql import PostgresqlWatch  # noqa: PLC0415 - only a server waits
+
+        return PostgresqlWatch(self)
+
     def fault(self, error: Exception, *, committing: bool = False) -> Exception:
         """See engine.Driver. Only texts that quote no data are passed on."""
         state = getattr(error, "sqlstate", None) or ""
-        if state in {UNIQUE_VIOLATION, FOREIGN_KEY_VIOLATION}:
-            return Clash(f"{self.name}: {type(error).__name__}")
-        said = ""
-        if isinstance(error, psycopg.Error) and state and not state.startswith(QUOTING):
-            said = error.diag.message_primary or ""
-        elif isinstance(error, psycopg.OperationalError) and not state:  # libpq on the connection
-            said = str(error).partition("\n")[0]
-        text = f"{self.name}: {type(error).__name__}{f': {said}' if said else ''}"
+        if state == UNIQUE_VIOLATION:
+            return Clash(f"{self.name}: there is a row like this already")
+        if state == FOREIGN_KEY_VIOLATION:
+            return Clash(f"{self.name}: a row that this one needs is gone")
+        text = f"{self.name}: {words.said(error)}"
         if committing and (not state or state.startswith(("08", "57P"))):  # the connection or the server went away
             return CommitUnknown(f"{text}; not known whether the change was made")
         return StoreUnavailable(text)
+
+    def no_connection(self, error: psycopg.Error) -> StoreUnavailable:
+        """What to raise when there is no connection to be had."""
+        return StoreUnavailable(f"{self.name}: {words.no_connection(error)}")
 
 
 _Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
@@ -119,7 +140,11 @@ class _Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
 
 class PostgresqlReader:
-    """A few connections, each with one cursor and its statements prepared: made when first needed, and when broken."""
+    """A few connections, each with one cursor and its statements prepared: made when first needed, and when broken.
+
+    A server that takes none is left alone for CONNECT_AGAIN_S, however many logins wait: until then all of them hear
+    what the last try came to.
+    """
 
     def __init__(self, driver: PostgresqlDriver, deadline_s: float, connections: int) -> None:
         self._driver = driver
@@ -127,9 +152,11 @@ class PostgresqlReader:
         self._idle: asyncio.LifoQueue[_Cursor | None] = asyncio.LifoQueue()
         for _ in range(connections):
             self._idle.put_nowait(None)
+        self._no_connection = ""  # why not
+        self._connect_again_at = 0.0  # monotonic
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """See engine.Reader."""
+        """See engine.Reader. One try."""
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await self._rows(statement, values)
@@ -161,7 +188,14 @@ class PostgresqlReader:
             self._idle.put_nowait(good)
 
     async def _connect(self) -> _Cursor:
-        connection = await _Connection.connect(**self._driver.limited(self._deadline_s), autocommit=True)
+        if time.monotonic() < self._connect_again_at:
+            raise StoreUnavailable(self._no_connection)
+        try:
+            connection = await _Connection.connect(**self._driver.limited(self._deadline_s), autocommit=True)
+        except psycopg.Error as error:
+            fault = self._driver.no_connection(error)
+            self._no_connection, self._connect_again_at = str(fault), time.monotonic() + CONNECT_AGAIN_S
+            raise fault from None
         connection.adapters.register_dumper(int, Int8BinaryDumper)  # one type, so one prepared statement
         return connection.cursor()
 

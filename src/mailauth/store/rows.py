@@ -32,34 +32,36 @@ def mask_of(services: Iterable[Service]) -> int:
     return sum(BIT[service] for service in set(services))
 
 
-def account_from(login: str, rows: Sequence[tuple[Any, ...]]) -> Account:
-    """rows: at least one, of one of statements.LOOKUPS. Raises BadRecord and UnknownKey."""
-    account_id, web_record, unknown_key, packed, credential_id, _, _ = rows[0]
+def account_from(rows: Sequence[tuple[Any, ...]]) -> Account:
+    """rows: at least one, of one of statements.LOOKUPS or of SESSION. Raises BadRecord and UnknownKey."""
+    account_id, login, domain_id, web_record, web_changed_at, unknown_key, packed, credential_id, _, _, _ = rows[0]
     if unknown_key:
         raise UnknownKey(f"account {account_id} has app passwords under a server key that is not in the key file")
     if web_record is not None and type(web_record) is not str:
         raise BadRecord(f"the web password's hash of account {account_id} is no text")
-    standing = _standings.get(packed) or _understood(_standings, _standing, packed, f"account {account_id}")
-    enabled, domain_enabled, client_logon, mode_on, services, demands = standing
+    enabled, domain_enabled, client_logon, mode_on, services, demands = _standings.get(packed) or _understood(
+        _standings, _standing, packed, f"account {account_id}"
+    )
     hits: tuple[StoredAppPassword, ...] = ()
     if credential_id is not None:
         hits = tuple([_app_password(row) for row in (rows if len(rows) == 1 else sorted(rows, key=_credential_id))])
     return Account(
-        account_id, login, enabled, domain_enabled, client_logon, services, mode_on, demands, web_record, hits
+        *(account_id, login, domain_id, enabled, domain_enabled, client_logon, services, mode_on, demands),
+        *(web_record, web_changed_at, hits),
     )
 
 
 def _app_password(row: tuple[Any, ...]) -> StoredAppPassword:
-    _, _, _, _, row_id, record, packed = row
+    row_id, key_id, record, packed = row[7:]
     terms = _terms.get(packed) or _understood(_terms, _term, packed, f"app password {row_id}")
     services, networks, expires_at, suspended, revoked = terms
     if type(record) is not str or not record:
         raise BadRecord(f"app password {row_id} has no hash")
-    return StoredAppPassword(row_id, record, services, networks, expires_at, suspended, revoked)
+    return StoredAppPassword(row_id, key_id, record, services, networks, expires_at, suspended, revoked)
 
 
 def _credential_id(row: tuple[Any, ...]) -> int:
-    return row[4]  # type: ignore[no-any-return]
+    return row[7]  # type: ignore[no-any-return]
 
 
 def _understood(known: dict[str, T], understand: Callable[[list[Any]], T], packed: str, whose: str) -> T:

@@ -172,3 +172,80 @@ audit = Table(
     Index(None, "login", "at"),
     sqlite_autoincrement=True,
 )
+
+# --- what every process must hear of ---------------------------------------------------------------------------------
+
+# The number of the newest change. Its one row is locked until commit by whoever takes the next number, so changes are
+# seen in the order of their numbers; a sequence would let a reader pass over one that commits late.
+change_counter = Table(
+    "change_counter",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BIG, nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+# account_id and domain_id: whom it touches, both None: the whole site. takes: a JSON object, what it took away, so
+# that it can be taken away again from a restored backup; see `changes`.
+changes = Table(
+    "changes",
+    metadata,
+    Column("number", BIG, primary_key=True, autoincrement=False),
+    Column("token", Text, nullable=False, unique=True),  # random: by it, who lost the connection finds out
+    _time("at", nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("account_id", BIG),
+    Column("domain_id", BIG),
+    Column("takes", Text, nullable=False),
+)
+
+# Processes that let clients in. applied: the newest change that this one has acted on.
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    _time("started_at", nullable=False),
+    Column("applied", BIG, nullable=False),
+)
+
+# What processes say to a change: the sessions it ended there, or, in JSON, what was asked for.
+answers = Table(
+    "answers",
+    metadata,
+    Column("number", BIG, primary_key=True, autoincrement=False),
+    Column("process_id", Text, primary_key=True),
+    Column("ended", Integer, nullable=False),
+    Column("report", Text, nullable=False),
+)
+
+# --- guesses and what owners should know ------------------------------------------------------------------------------
+
+# What sources, their networks and accounts have spent of what they may guess. Counts only, nothing of a secret.
+guesses = Table(
+    "guesses",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("spent", Double, nullable=False),
+    _time("at", nullable=False),
+    Index(None, "at"),
+)
+
+# Programs of an account that do not log in as they should: at most 20 rows an account. credential_id: the deleted app
+# password that is still tried, else 0. is_web_password: None until somebody has looked.
+observations = Table(
+    "observations",
+    metadata,
+    Column("account_id", BIG, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("network", Text, primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
+    Column("credential_id", BIG, primary_key=True),
+    _time("first_at", nullable=False),
+    _time("last_at", nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("is_web_password", Integer),
+)

@@ -7,10 +7,8 @@ Rule: whatever may write begins with BEGIN IMMEDIATE, since a transaction that r
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +16,7 @@ from typing import Any
 
 from mailauth.interfaces import BadRecord, StoreUnavailable
 from mailauth.store import sql_sqlite
+from mailauth.store.engine import Transaction, Watch
 from mailauth.store.faults import Clash, CommitUnknown
 
 BUSY_TIMEOUT_S = 10.0  # for the cold path: how long to wait for another writer
@@ -29,7 +28,6 @@ ADVICE = {
     "SQLITE_READONLY": "; this user must be allowed to write the file, and in its folder",
     "SQLITE_FULL": "; make room, nothing was changed",
 }
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.05  # between two tries of a login's read while the database is locked
 
 
 class SqliteDriver:
@@ -41,6 +39,11 @@ class SqliteDriver:
     keeps_connections = False  # opening costs 0.2 ms, and always reads the file that is there now
     list_tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
     begin_upgrade = "BEGIN IMMEDIATE"
+    given_ids = "SELECT name, seq AS id FROM sqlite_sequence"
+    raise_ids: tuple[str, ...] = (
+        "DELETE FROM sqlite_sequence WHERE name = :name",
+        "INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :id)",
+    )
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -69,9 +72,9 @@ class SqliteDriver:
         """See engine.Driver. Foreign keys stay off: a table that is made anew must not take others' rows with it."""
         return self.open(BUSY_TIMEOUT_S)
 
-    def reader(self, deadline_s: float, connections: int) -> SqliteReader:  # noqa: ARG002 - one is enough here
+    def reader(self, deadline_s: float, connections: int) -> SqliteReader:  # noqa: ARG002 - no try waits; one is enough
         """See engine.Driver."""
-        return SqliteReader(self, deadline_s)
+        return SqliteReader(self)
 
     def connect(self) -> sqlite3.Connection:
         """See engine.Driver. Any one thread at a time may use it."""
@@ -107,6 +110,15 @@ class SqliteDriver:
         """See engine.Driver."""
         connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
 
+    def announce(self, tx: Transaction) -> None:
+        """See engine.Driver. Those who wait look for themselves."""
+
+    def watch(self) -> Watch:
+        """See engine.Driver."""
+        from mailauth.store.watch_sqlite import SqliteWatch  # noqa: PLC0415 - only a server waits
+
+        return SqliteWatch(self)
+
     def fault(self, error: Exception, *, committing: bool = False) -> Exception:
         """See engine.Driver. SQLite's texts name tables and columns, never values."""
         kind = getattr(error, "sqlite_errorname", "")
@@ -115,10 +127,10 @@ class SqliteDriver:
         if kind.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return StoreUnavailable(f"{self.name}: locked by another process")
         if not isinstance(error, sqlite3.Error):
-            return StoreUnavailable(f"{self.name}: {type(error).__name__}")
+            return StoreUnavailable(f"{self.name}: a value that no database takes")
         if str(error).startswith(NO_TEXT):
             return BadRecord(f"{self.name}: a value in the store is not the text it should be")
-        if committing:
+        if committing and not kind.startswith("SQLITE_FULL"):  # without room the last page of a change was not written
             return CommitUnknown(f"{self.name}: {error}; not known whether the change was made")
         advice = next((text for prefix, text in ADVICE.items() if kind.startswith(prefix)), "")
         return StoreUnavailable(f"{self.name}: {error}{advice}")
@@ -127,35 +139,28 @@ class SqliteDriver:
 class SqliteReader:
     """The connection that logins read: used in the event loop's thread, since a read takes microseconds.
 
-    No login waits for a lock in that thread: a locked read (rare: in WAL mode writers do not lock readers out) is
-    tried again until the deadline, the loop running meanwhile. An open file outlives its name: so that a store moved
-    away, or put in the place of another, is not read on as if nothing had happened, the name is looked at each time.
+    No login waits for a lock in that thread: a locked read (rare: in WAL mode writers do not lock readers out) is a
+    fault like any other, for `patience` to try again. An open file outlives its name: so that a store moved away, or
+    put in the place of another, is not read on as if nothing had happened, the name is looked at each time.
     """
 
-    def __init__(self, driver: SqliteDriver, deadline_s: float) -> None:
+    def __init__(self, driver: SqliteDriver) -> None:
         self._driver = driver
-        self._deadline_s = deadline_s
         self._cursor: sqlite3.Cursor | None = None
         self._path = str(driver.path)
         self._file = (0, 0)  # device and inode of what is open
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """All rows of a SELECT. Raises StoreUnavailable; BadRecord for a text that is not UTF-8."""
-        give_up_at, pause_s = 0.0, FIRST_PAUSE_S
-        while True:
-            try:
-                cursor = self._cursor
-                if cursor is None or _file_at(self._path) != self._file:
-                    cursor = self._connected()
-                return cursor.execute(statement, values).fetchall()
-            except self._driver.error as error:
-                if not _locked(error):
-                    raise self._lost(error) from None
-                give_up_at = give_up_at or time.monotonic() + self._deadline_s
-                if time.monotonic() >= give_up_at:
-                    raise self._driver.fault(error) from None
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        """See engine.Reader. One try, which does not wait."""
+        try:
+            cursor = self._cursor
+            if cursor is None or _file_at(self._path) != self._file:
+                cursor = self._connected()
+            return cursor.execute(statement, values).fetchall()
+        except self._driver.error as error:
+            if not _locked(error):  # the next read opens the file that is there then
+                self._give_up()
+            raise self._driver.fault(error) from None
 
     async def close(self) -> None:
         """Close the connection; a later read opens it anew."""
@@ -166,11 +171,6 @@ class SqliteReader:
         self._file = _file_at(self._path)
         self._cursor = self._driver.open(busy_timeout_s=0).cursor()
         return self._cursor
-
-    def _lost(self, error: Exception) -> Exception:
-        """The fault to raise. The connection is given up: the next read opens the file that is there then."""
-        self._give_up()
-        return self._driver.fault(error)
 
     def _give_up(self) -> None:
         if self._cursor is not None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
+    Delete,
     Insert,
     Select,
     Table,
@@ -28,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from mailauth.store.login_statements import LOCAL_DOMAIN, POLICY
-from mailauth.store.schema import accounts, aliases, app_passwords, audit, domains, server_keys, site
+from mailauth.store.schema import accounts, aliases, app_passwords, audit, domains, site
 
 LIMITED_POLICY = (*POLICY, "max_app_passwords")
 
@@ -51,10 +53,37 @@ def _level(table: Table, prefix: str) -> list[ColumnElement[Any]]:
     return [table.c[name].label(f"{prefix}_{name}") for name in LIMITED_POLICY]
 
 
+def _prune(table: Table, at: ColumnElement[Any], row_id: ColumnElement[Any]) -> Delete:
+    """Delete rows of before a time, so many at most. Rows that another process is at are left to it."""
+    old = select(row_id).where(at < bindparam("before")).order_by(at).limit(bindparam("batch")).offset(_ZERO)
+    return delete(table).where(row_id.in_(old.with_for_update(skip_locked=True)))
+
+
+def _exact(row_id: ColumnElement[Any], at: ColumnElement[Any], peer: ColumnElement[Any]) -> Select[Any]:
+    """Rows from one time to before another whose address is still a whole one, so many at most."""
+    whole = (peer != literal_column("''"), peer.not_like(literal_column("'%/%'")))
+    return (
+        select(row_id.label("row_id"), at.label("at"), peer.label("peer"))
+        .where(at >= bindparam("start"), at < bindparam("before"), *whole)
+        .order_by(at)
+        .limit(bindparam("batch"))
+        .offset(_ZERO)
+    )
+
+
+def _coarsen(row_id: Column[Any], peer: Column[Any]) -> Update:
+    """Unless another address has taken its place."""
+    return (
+        update(peer.table)
+        .where(row_id == bindparam("row_id"), peer == bindparam("peer"))
+        .values({peer.name: bindparam("network")})
+    )
+
+
 # PostgreSQL: what follows a LOCK_ statement in its transaction sees all that was committed before the lock was had;
 # what stands in the same statement might not. SQLite has one writer at a time: there it is a plain SELECT.
 
-# --- the tables' revision, site and server keys ----------------------------------------------------------------------
+# --- the tables' revision and the site -------------------------------------------------------------------------------
 
 VERSION: Select[Any] = select(literal_column("version_num")).select_from(text("mailauth_version"))
 
@@ -62,14 +91,6 @@ SITE = select(site)
 LOCK_SITE = select(site.c.id).with_for_update()
 ADD_SITE = _insert(site, *(column.name for column in site.c))
 SET_SITE = _set(site, *LIMITED_POLICY)
-
-SERVER_KEYS = select(server_keys)
-ADD_SERVER_KEY = _insert(server_keys, "id", "check_value")
-KEYS_IN_USE = (
-    select(app_passwords.c.key_id, func.count().label("app_passwords"))
-    .group_by(app_passwords.c.key_id)
-    .order_by(app_passwords.c.key_id)
-)
 
 # --- domains ---------------------------------------------------------------------------------------------------------
 
@@ -162,7 +183,7 @@ PRUNE_TOMBSTONES_OF_ACCOUNT = delete(app_passwords).where(
     _tombstone,
     or_(app_passwords.c.revoked_at < bindparam("before"), app_passwords.c.id.not_in(_kept_tombstones)),
 )
-PRUNE_TOMBSTONES = delete(app_passwords).where(app_passwords.c.revoked_at < bindparam("before"))
+PRUNE_TOMBSTONES = _prune(app_passwords, app_passwords.c.revoked_at, app_passwords.c.id)
 NOTE_LAST_USE = (
     update(app_passwords)
     .where(
@@ -173,6 +194,8 @@ NOTE_LAST_USE = (
         {name: bindparam(name) for name in ("last_used_at", "last_used_peer", "last_used_service", "last_used_client")}
     )
 )
+EXACT_LAST_PEERS = _exact(app_passwords.c.id, app_passwords.c.last_used_at, app_passwords.c.last_used_peer)
+SET_LAST_PEER = _coarsen(app_passwords.c.id, app_passwords.c.last_used_peer)
 
 # --- audit -----------------------------------------------------------------------------------------------------------
 
@@ -180,18 +203,32 @@ _AUDIT_COLUMNS = (
     *("at", "actor", "kind", "login", "account_id", "service", "peer", "credential_id", "label"),
     *("outcome", "detail", "count", "client"),
 )
-_newest_first = (
+_whole_rows = (
     select(*[column for column in audit.c if column.name != "fold"])
-    .where(audit.c.at >= bindparam("since"))
-    .order_by(audit.c.at.desc(), audit.c.id.desc())
+    .where(audit.c.at >= bindparam("at"), or_(audit.c.at > bindparam("at"), audit.c.id > bindparam("row_id")))
+    .order_by(audit.c.at, audit.c.id)
     .limit(bindparam("page"))
     .offset(_ZERO)
 )
+_latest_but_some = (
+    select(audit.c.at, audit.c.id)
+    .where(audit.c.at >= bindparam("since"))
+    .order_by(audit.c.at.desc(), audit.c.id.desc())
+    .limit(_ONE)
+    .offset(bindparam("skip"))
+)
+_WHOSE: dict[str, tuple[ColumnElement[bool], ...]] = {
+    "everybody": (),
+    "login": (audit.c.login == bindparam("login"),),
+    "account": (audit.c.login == bindparam("login"), audit.c.account_id == bindparam("account_id")),
+}
 
 ADD_AUDIT = _insert(audit, *_AUDIT_COLUMNS)
-AUDIT = _newest_first
-AUDIT_OF_LOGIN = _newest_first.where(audit.c.login == bindparam("login"))
-PRUNE_AUDIT = delete(audit).where(audit.c.at < bindparam("before"))
+AUDIT = {name: _whole_rows.where(*whose) for name, whose in _WHOSE.items()}
+AUDIT_START = {name: _latest_but_some.where(*whose) for name, whose in _WHOSE.items()}
+PRUNE_AUDIT = _prune(audit, audit.c.at, audit.c.id)
+EXACT_PEERS = _exact(audit.c.id, audit.c.at, audit.c.peer)
+SET_PEER = _coarsen(audit.c.id, audit.c.peer)
 
 
 def _count_logins() -> Any:

@@ -1,6 +1,7 @@
-"""Last uses and the audit of logins, written by a thread behind the logins' back; and the store's upkeep.
+"""The audit of logins, last uses and observations, written by a thread behind the logins' back; and the store's upkeep.
 
-Rule: a login never waits for a write, and never fails for want of one. What cannot be written is kept, within bounds.
+Rule: a login never waits for a write, and never fails for want of one. What cannot be written is kept, within bounds;
+that it cannot be is an alarm.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mailauth.events import LoginJudged
 from mailauth.interfaces import BadRecord, StoreUnavailable
 from mailauth.logs import whereabouts
+from mailauth.store import observations
 from mailauth.store.engine import Store
 from mailauth.store.faults import Clash
 from mailauth.store.folding import Batch, Folding
-from mailauth.store.upkeep import local_domains, mark_reached, prune
+from mailauth.store.upgrade import SchemaMismatch, require_current
+from mailauth.store.upkeep import Pruning, Retention, local_domains, mark_reached
 
 INTERVAL_S = 0.5
 INTERVAL_WHILE_DOWN_S = 5.0
@@ -29,20 +32,56 @@ MINUTE_S, HOUR_S = 60.0, 3600.0
 log = logging.getLogger(__name__)
 
 
+class Work:
+    """What is tried again and again. An outage is logged once, and its end too. begins, ends: the texts."""
+
+    def __init__(self, begins: str, ends: str) -> None:
+        self._begins = begins
+        self._ends = ends
+        self.is_down = False
+
+    def done(self, step: Callable[[], object]) -> bool:
+        """Whether this step could be done."""
+        try:
+            step()
+        except (StoreUnavailable, BadRecord, Clash, SchemaMismatch) as fault:
+            return self._failed(str(fault))
+        except Exception as bug:  # noqa: BLE001  whatever it is, the thread must go on
+            return self._failed(whereabouts(bug))
+        if self.is_down:
+            log.warning("%s", self._ends)
+        self.is_down = False
+        return True
+
+    def _failed(self, why: str) -> bool:
+        if not self.is_down:
+            log.error("%s: %s alarm", self._begins, why)
+        self.is_down = True
+        return False
+
+
 class WriteBehind:
-    """A listener of events, with its thread; subscribe it, and close it after the last login.
+    """A listener of events, with its thread; subscribe it, and close it after the last login. clock: epoch seconds."""
 
-    audit_days: how long rows of the audit log are kept. clock: epoch seconds.
-    """
-
-    def __init__(self, store: Store, *, audit_days: int = 180, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, retention: Retention | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
-        self._audit_days = audit_days
         self._clock = clock
+        self._pruning = Pruning(store, retention or Retention())
+        self._steps: Iterator[None] | None = None  # of the pruning that is under way
+        self._writing = Work(
+            "last uses and audit rows are kept in memory until the store takes them",
+            "last uses and audit rows are written again",
+        )
+        self._upkeep = Work("upkeep of the store is put off", "upkeep of the store goes on")
+        self._tables = Work("this process does not fit the store any more", "this process fits the store again")
+        self._deleting = Work(
+            "what is too old cannot be deleted, and is tried again in an hour", "old rows are deleted"
+        )
         self._folding = Folding(secrets.token_hex(8))
         self._lock = threading.Lock()
         self._waiting: deque[tuple[LoginJudged, float]] = deque()  # not yet folded; either end is safe from any thread
-        self._down = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mailauth-writebehind", daemon=True)
         self._thread.start()
@@ -58,7 +97,7 @@ class WriteBehind:
         """Write what is left, and say whether it was written in time."""
         self._stopping.set()
         self._thread.join(deadline_s)
-        return not self._thread.is_alive() and not self._down
+        return not self._thread.is_alive() and not self._writing.is_down
 
     def _run(self) -> None:
         minute_at = hour_at = time.monotonic()
@@ -66,14 +105,17 @@ class WriteBehind:
             stopping = self._stopping.is_set()
             if time.monotonic() >= minute_at:
                 minute_at += MINUTE_S
-                self._try(self._each_minute)
+                self._upkeep.done(self._each_minute)
+                self._tables.done(lambda: require_current(self._store))
             if time.monotonic() >= hour_at:
                 hour_at += HOUR_S
-                self._try(self._each_hour)
-            self._write(all_uses=stopping)
+                self._each_hour()
+            self._write(everything=stopping)
             if stopping:
                 return
-            self._stopping.wait(INTERVAL_WHILE_DOWN_S if self._down else INTERVAL_S)
+            if self._steps is not None and not self._deleting.done(self._prune_some):
+                self._steps = None  # until the next hour
+            self._stopping.wait(INTERVAL_WHILE_DOWN_S if self._writing.is_down else INTERVAL_S)
 
     def _each_minute(self) -> None:
         mark_reached(self._store, self._clock())
@@ -83,13 +125,17 @@ class WriteBehind:
             self._folding.forget(self._clock())
 
     def _each_hour(self) -> None:
-        prune(self._store, self._clock(), self._audit_days)
+        self._steps = self._pruning.steps(self._clock())
 
-    def _write(self, *, all_uses: bool) -> None:
+    def _prune_some(self) -> None:
+        is_over = self._steps is None or next(self._steps, True)  # a step yields None
+        self._steps = None if is_over else self._steps
+
+    def _write(self, *, everything: bool) -> None:
         with self._lock:
             self._fold()
-            batch = self._folding.take(self._clock(), all_uses=all_uses)
-        if batch and not self._try(lambda: self._write_batch(batch)):
+            batch = self._folding.take(self._clock(), everything=everything)
+        if batch and not self._writing.done(lambda: self._write_batch(batch)):
             with self._lock:
                 self._folding.give_back(batch)
 
@@ -98,25 +144,9 @@ class WriteBehind:
             self._folding.note(*self._waiting.popleft())
 
     def _write_batch(self, batch: Batch) -> None:
+        """Rows and tables in one order in every process, so that no two wait for each other."""
+        sql = self._store.sql
         with self._store.transaction() as tx:
-            tx.write_each(self._store.sql.COUNT_LOGINS, batch.logins.values())
-            tx.write_each(self._store.sql.NOTE_LAST_USE, batch.uses.values())
-
-    def _try(self, step: Callable[[], None]) -> bool:
-        """Whether the step was done. An outage is logged once, and its end too."""
-        try:
-            step()
-        except (StoreUnavailable, BadRecord, Clash) as fault:
-            return self._kept(str(fault))
-        except Exception as bug:  # noqa: BLE001  whatever it is, this thread must go on
-            return self._kept(whereabouts(bug))
-        if self._down:
-            log.warning("last uses and audit rows are written again")
-        self._down = False
-        return True
-
-    def _kept(self, why: str) -> bool:
-        if not self._down:
-            log.warning("last uses and audit rows are kept in memory until the store takes them: %s", why)
-        self._down = True
-        return False
+            tx.write_each(sql.COUNT_LOGINS, batch.logins.values())
+            observations.write(self._store, tx, batch.observations)
+            tx.write_each(sql.NOTE_LAST_USE, [batch.uses[credential_id] for credential_id in sorted(batch.uses)])

@@ -12,16 +12,19 @@ import hashlib
 import secrets
 from typing import Protocol
 
+from mailauth.interfaces import Lane
+
 CAPACITY = 50_000  # about 10 MiB
+MAX_DISPROVEN = 10_000
 
 
 class Hashes(Protocol):
     """The bounded pool that computes hashes."""
 
-    async def verify(self, record: str, secret: bytes) -> bool:
+    async def verify(self, record: str, secret: bytes, lane: Lane = Lane.ORDINARY) -> bool:
         """Whether the secret matches. Raises BadRecord, HashUnavailable, PoolBusy."""
 
-    async def hash(self, secret: bytes) -> str:
+    async def hash(self, secret: bytes, lane: Lane = Lane.ORDINARY) -> str:
         """A new record of the preferred kind. Raises HashUnavailable, PoolBusy."""
 
     def outdated(self, record: str) -> bool:
@@ -42,6 +45,7 @@ class Proofs:
         self._capacity = capacity
         self._key = secrets.token_bytes(32)
         self._proven: dict[bytes, None] = {}  # oldest use first
+        self._disproven: dict[bytes, None] = {}  # what a program repeats that nobody mends costs one hash
         self._flights: dict[bytes, asyncio.Task[bool]] = {}
 
     def _digest(self, record: str, secret: bytes) -> bytes:
@@ -52,23 +56,30 @@ class Proofs:
         """Whether it is remembered that the secret matches the record."""
         return self._digest(record, secret) in self._proven
 
-    async def match(self, record: str, secret: bytes) -> bool:
+    async def match(self, record: str, secret: bytes, lane: Lane = Lane.ORDINARY) -> bool:
         """Whether the secret matches the record. Raises BadRecord, HashUnavailable, PoolBusy."""
         digest = self._digest(record, secret)
         if digest in self._proven:
             del self._proven[digest]
             self._proven[digest] = None
             return True
+        if digest in self._disproven:
+            return False
         flight = self._flights.get(digest)
         if flight is None:
-            flight = asyncio.get_running_loop().create_task(self._hashes.verify(record, secret))
+            flight = asyncio.get_running_loop().create_task(self._hashes.verify(record, secret, lane))
             self._flights[digest] = flight
             flight.add_done_callback(lambda done: self._land(digest, record, done))
         return await asyncio.shield(flight)  # whoever leaves, the others still wait for the same hash
 
     def _land(self, digest: bytes, record: str, flight: asyncio.Task[bool]) -> None:
         del self._flights[digest]
-        if flight.cancelled() or flight.exception() is not None or not flight.result():
+        if flight.cancelled() or flight.exception() is not None:
+            return
+        if not flight.result():
+            self._disproven[digest] = None
+            if len(self._disproven) > MAX_DISPROVEN:
+                del self._disproven[next(iter(self._disproven))]
             return
         if self._hashes.is_legacy(record):
             return  # remembered once it has been replaced

@@ -1,143 +1,236 @@
-"""Who may guess now: bounds on distinct wrong secrets, by source, and on wrong web passwords, by account.
+"""Who may guess now: bounds on distinct wrong secrets by source and network, and on wrong web passwords by account.
 
-A guess is paid for when it is admitted, from a bucket that fills up again by time alone, and paid back unless it was
-judged and refused as no app password of the account; so guessing in parallel gains nothing, and what was not judged is
-not counted. The same wrong secret for the same login is paid for once: a stale device repeats itself, a guesser does
-not. A secret that hits a selector never comes here: nobody's guesses hold up a device with a minted password.
+A guess is held against the counts of its source, of its network and, if a web password is going to be judged, of the
+account; it is counted if it turns out to be no app password of the account and wrong, and given back otherwise. Counts
+fall by time alone: no success clears one. The same wrong secret for the same login is counted once in each, whatever
+the service or the alias. A secret that hits a selector never comes here: nobody's guesses hold up a device with a
+minted password. Where somebody got into the account lately, or on a device its owner signed in on, a small reserve
+pays when the rest is spent: so others' guesses at the account, or from the same address, do not keep its owner out.
 
-Rule: memory only, bounded; sameness is a keyed digest under a key of this process. No clock but the one handed in.
+What the wait tells: a source that has nothing left hears the same wait whoever is named and whatever is shown, and
+what it has shown before is free only with the name it was shown with. What remains: after 100 wrong secrets from
+several sources, those who make more at that account are told to wait, and so learn that it is there and that a web
+password opens it; at an account with app passwords only, and at none, they never are. Sources that share an address
+share its count: of what it lends to its known-good pairs, six at a time, one that is in many accounts can use most.
+
+Rule: this process's memory decides, at once; what it knows of the others comes through `exchange_out` and `merge`. No
+clock but the one handed in (monotonic). Belongs to one event loop; nothing here waits.
 """
 
 from __future__ import annotations
 
-import hashlib
-import secrets
+import json
+import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
+from mailauth import guessing
 from mailauth.attempt import Attempt
+from mailauth.guessing import ACCOUNT, DEVICE, KNOWN, LIMITS, NETWORK, RESERVE, SOURCE, Count, Limit, Network, Told
 from mailauth.verdict import Outcome, Reject
+from mailauth.verify.buckets import Bucket, Buckets
+from mailauth.verify.crowds import Crowds, is_private
+from mailauth.verify.knowngood import KnownGood
+from mailauth.verify.sameness import Sameness, Shown
 
-SOURCE_GUESSES = 36.0  # distinct wrong secrets before a source has to wait: an office may mistype, a guesser may not
-SOURCE_REFILL_S = 30.0  # seconds until it may guess once more
-ACCOUNT_GUESSES = 100.0  # wrong web passwords in a row (NIST SP 800-63B-4, section 3.2.2)
-ACCOUNT_REFILL_S = 36.0
-IPV6_SOURCE_BITS = 64  # one customer's network (RFC 6177)
-MAX_BUCKETS = 100_000  # about 40 MiB when full of sources that each guessed a little
-MAX_TAGS = 40  # wrong secrets remembered for a source: more than it can pay for within the time they matter
+LOST_S = (
+    180.0  # by then every claim has been settled, or its client has left: no queue and no store is waited for longer
+)
+MOST_PLACES = 8192  # addresses of which it is remembered what they count as
 
-Key = TypeVar("Key", str, int)
-
-
-@dataclass(slots=True)
-class Bucket:
-    """What somebody may still spend. tags: secrets paid for already, oldest first."""
-
-    left: float
-    filled_at: float
-    tags: dict[bytes, None] = field(default_factory=dict)
-
-
-class Buckets(Generic[Key]):
-    """Buckets by key; those that are full again need not be kept, and the longest unused go first."""
-
-    def __init__(self, size: float, refill_s: float) -> None:
-        self._size = size
-        self._refill_s = refill_s
-        self._buckets: dict[Key, Bucket] = {}
-
-    def at(self, key: Key, now: float) -> Bucket:
-        """This key's bucket as it stands now."""
-        bucket = self._buckets.pop(key, None) or Bucket(self._size, now)
-        bucket.left = min(self._size, bucket.left + max(0.0, now - bucket.filled_at) / self._refill_s)
-        bucket.filled_at = now
-        self._buckets[key] = bucket
-        if len(self._buckets) > MAX_BUCKETS:
-            del self._buckets[next(iter(self._buckets))]
-        return bucket
-
-    def wait_s(self, bucket: Bucket) -> float:
-        """How long until one guess can be paid for; 0: now."""
-        return max(0.0, (1.0 - bucket.left) * self._refill_s)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """An admitted guess. paid: the buckets that it was taken from; tag: what it was, for the first of them."""
+class Place:
+    """What an address counts as. counted: whether guesses from there are, by source and network."""
 
-    paid: Sequence[Bucket]
-    tag: bytes
+    source: str
+    network: str
+    counted: bool
+    private: bool
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """An admitted guess. guess: a number that equal secrets for one login share for a while."""
+
+    guess: int
+    shown: Shown
+    name: str
+    held: Sequence[Bucket]
+    at: float
+    settled: Callable[[Claim, bool], None]
 
     def settle(self, outcome: Outcome) -> None:
-        """Keep the price of a wrong guess, and give that of anything else back."""
-        if type(outcome) is Reject and outcome.credential_id is None and self._is_new():
-            return
-        for bucket in self.paid:
-            bucket.left += 1.0
-
-    def _is_new(self) -> bool:
-        """Remember the wrong secret; False: another connection has paid for it meanwhile."""
-        tags = self.paid[0].tags if self.paid else {}
-        if self.tag in tags:
-            return False
-        tags[self.tag] = None
-        if len(tags) > MAX_TAGS:
-            del tags[next(iter(tags))]
-        return True
+        """Keep the price of a wrong guess, and give that of anything else back. Told twice, the first counts."""
+        self.settled(self, type(outcome) is Reject and outcome.credential_id is None)
 
 
 class GuessThrottle:
     """Admits guesses. trusted: networks (webmail) whose sources are not counted. clock: monotonic seconds."""
 
-    def __init__(
-        self,
-        trusted: Sequence[IPv4Network | IPv6Network] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, trusted: Sequence[Network] = (), clock: Callable[[], float] = time.monotonic) -> None:
         self._trusted = trusted
         self._clock = clock
-        self._key = secrets.token_bytes(32)
-        self._sources: Buckets[str] = Buckets(SOURCE_GUESSES, SOURCE_REFILL_S)
-        self._accounts: Buckets[int] = Buckets(ACCOUNT_GUESSES, ACCOUNT_REFILL_S)
+        self._buckets = Buckets()
+        self._sameness = Sameness(clock())
+        self._known = KnownGood()
+        self._crowds = Crowds()
+        self._open: dict[Claim, None] = {}  # admitted and not settled, oldest first
+        self._cleared: list[Mapping[str, Callable[[str], bool]]] = []  # since the last exchange_out
+        self._place = lru_cache(MOST_PLACES)(self._placed)
 
-    def claim(self, attempt: Attempt, login: str, account_id: int | None) -> Claim | float:
+    # ---- for the verifier, and for whoever else judges secrets
+
+    def claim(
+        self, attempt: Attempt, login: str, account_id: int | None, *, web: bool, device: str = ""
+    ) -> Claim | float:
         """Admit one guess, or say after how many seconds to come back.
 
-        account_id: the account whose web password is going to be judged; None: none is.
+        login: folded; account_id: None when there is no such account. web: whether a web password is going to be
+        judged. device: what tells a device that the account's owner has signed in on from all others; "": nothing.
         """
         now = self._clock()
-        tag = self._tag(login, attempt.credential.secret)
-        buckets: list[Bucket] = []
-        wait_s = 0.0
-        if (source := self._source(attempt.peer)) is not None:
-            bucket = self._sources.at(source, now)
-            if tag in bucket.tags:
-                return Claim((), tag)
-            buckets.append(bucket)
-            wait_s = self._sources.wait_s(bucket)
-        if account_id is not None:
-            bucket = self._accounts.at(account_id, now)
-            buckets.append(bucket)
-            wait_s = max(wait_s, self._accounts.wait_s(bucket))
-        if wait_s > 0:
-            return wait_s
-        for bucket in buckets:
-            bucket.left -= 1.0
-        return Claim(buckets, tag)
+        self._give_up_lost(now)
+        place = self._place(attempt.peer)
+        name = attempt.credential.authcid
+        scope = f"login {login}" if account_id is None else f"account {account_id}"
+        tag, shown = self._sameness.find(scope, attempt.credential.secret, now)
+        paid = () if shown is None else shown.paid_as(name)
+        due = [
+            self._buckets.at(limit, subject, now)
+            for limit, subject in _counted_in(place, account_id if web else None)
+            if (limit.kind, subject) not in paid
+        ]
+        held = self._affordable(due, place, account_id, device, now)
+        if isinstance(held, float):
+            return held
+        for bucket in held:
+            self._buckets.hold(bucket)
+        shown = shown or self._sameness.add(tag)
+        claim = Claim(shown.number, shown, name, held, now, self._settle)
+        self._open[claim] = None
+        return claim
 
-    def _tag(self, login: str, secret: bytes) -> bytes:
-        name = login.encode()
-        return hashlib.blake2b(len(name).to_bytes(4, "big") + name + secret, digest_size=8, key=self._key).digest()
+    def welcome(self, peer: str, account_id: int, device: str = "") -> None:
+        """Somebody got into this account from this address, and on this device, if it can be told from others."""
+        now = self._clock()
+        place = self._place(peer)
+        if place is not None:
+            self._known.add(place.source, account_id, now)
+            if place.private and place.counted:
+                self._crowds.note(place.source, account_id)
+        if device:
+            self._known.add(_named(device), account_id, now, tell=False)
 
-    def _source(self, peer: str) -> str | None:
-        """What counts as one source; None: not counted."""
+    def knows(self, peer: str, account_id: int) -> bool:
+        """Whether somebody got into this account from this address lately: their hash goes first."""
+        place = self._place(peer)
+        return place is not None and self._known.knows(place.source, account_id, self._clock())
+
+    # ---- for who brings processes together
+
+    def exchange_out(self) -> list[Told]:
+        """What the other processes should hear of now. Changes nothing: without a `merge`, it is told again."""
+        self._cleared.clear()
+        return self._buckets.to_tell(self._clock()) + self._known.to_tell()
+
+    def merge(self, counts: Iterable[Count], told: Iterable[Told] = ()) -> None:
+        """Take in what all processes together have counted. told: what was told just before, of `exchange_out`.
+
+        Of one exchange after the other; what was cleared while it was under way stays cleared.
+        """
+        now = self._clock()
+        told = [one for one in told if not self._was_cleared(one.kind, one.subject)]
+        self._buckets.told([one for one in told if one.kind != KNOWN])
+        for one in told:
+            if one.kind == KNOWN:
+                self._known.told(one.subject, now)
+        for count in counts:
+            if count.kind == KNOWN:
+                self._known.hear(count.subject, count.idle_s, now)
+            elif count.kind in LIMITS and not self._was_cleared(count.kind, count.subject):
+                self._buckets.hear(count, now)
+
+    def clear(self, scope: str, subject: str) -> None:
+        """Forget what was counted, not who is known: see guessing.cleared_by. Raises ValueError."""
+        cleared = guessing.cleared_by(scope, subject)
+        self._buckets.clear(cleared)
+        self._cleared.append(cleared)
+
+    def clear_all(self) -> None:
+        """Forget all that was counted."""
+        self.clear(guessing.EVERYTHING, "")
+
+    def cleared(self, takes: str) -> None:
+        """The same, as accounts.throttled tells it to every process: a JSON object of scope and subject."""
         try:
-            address = ip_address(peer)
-        except ValueError:  # no address: a UNIX socket
+            told = json.loads(takes)
+            self.clear(told["scope"], told["subject"])
+        except (ValueError, KeyError, TypeError):  # of another version of ours
+            log.warning("what was cleared of the counts of guesses cannot be understood, and stays")
+
+    # ---- inside
+
+    def _affordable(
+        self, due: list[Bucket], place: Place | None, account_id: int | None, device: str, now: float
+    ) -> list[Bucket] | float:
+        """The counts that this guess is held against, or the wait. Where it is short, a reserve may pay."""
+        short = [bucket for bucket in due if bucket.wait_s() > 0]
+        if not short:
+            return due
+        plenty = [bucket for bucket in due if bucket not in short]
+        if account_id is not None and device and self._known.knows(_named(device), account_id, now):
+            reserve = self._buckets.at(DEVICE, guessing.pair(_named(device), account_id), now)
+            if reserve.wait_s() <= 0:
+                return [*plenty, reserve]
+        if account_id is not None and place is not None and self._known.knows(place.source, account_id, now):
+            reserve = self._buckets.at(RESERVE, guessing.pair(place.source, account_id), now)
+            if reserve.wait_s() <= 0 and all(bucket.lends() for bucket in short):
+                return [*plenty, *[bucket for bucket in short if bucket.limit.lent is not None], reserve]
+        whence = [bucket for bucket in short if bucket.limit is not ACCOUNT]
+        return max(bucket.wait_s() for bucket in whence or short)
+
+    def _settle(self, claim: Claim, wrong: bool) -> None:
+        if claim not in self._open:
+            return
+        del self._open[claim]
+        now = self._clock()
+        for bucket in claim.held:
+            self._buckets.release(bucket, now, wrong=wrong and claim.shown.pays(bucket.key, claim.name))
+
+    def _give_up_lost(self, now: float) -> None:
+        """What was never settled, its client having left meanwhile, counts as wrong."""
+        while self._open:
+            oldest = next(iter(self._open))
+            if now - oldest.at < LOST_S:
+                return
+            self._settle(oldest, wrong=True)
+
+    def _was_cleared(self, kind: str, subject: str) -> bool:
+        return any(kind in cleared and cleared[kind](subject) for cleared in self._cleared)
+
+    def _placed(self, peer: str) -> Place | None:
+        """None: no address, which is not counted."""
+        address = guessing.parsed(peer)
+        if address is None:
             return None
-        if any(address in network for network in self._trusted):
-            return None
-        return peer if address.version == 4 else str(ip_network((address, IPV6_SOURCE_BITS), strict=False))
+        counted = not any(address in network for network in self._trusted)
+        return Place(guessing.source_of(address), guessing.network_of(address), counted, is_private(address))
+
+
+def _counted_in(place: Place | None, account_id: int | None) -> list[tuple[Limit, str]]:
+    """Which counts a guess is in. account_id: whose web password is judged, if one is."""
+    counted = []
+    if place is not None and place.counted:
+        counted += [(SOURCE, place.source), (NETWORK, place.network)]
+    if account_id is not None:
+        counted.append((ACCOUNT, str(account_id)))
+    return counted
+
+
+def _named(device: str) -> str:
+    return f"device {device}"

@@ -6,58 +6,31 @@ build a Defer. Nobody is refused because something broke.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from mailauth import apppassword, names
 from mailauth.attempt import Attempt
 from mailauth.events import Events, LoginJudged
-from mailauth.interfaces import (
-    Account,
-    BadRecord,
-    Claim,
-    HashUnavailable,
-    Keys,
-    Passdb,
-    PoolBusy,
-    StoreUnavailable,
-    Throttle,
-    UnknownKey,
-)
+from mailauth.interfaces import Account, Changes, Keys, Passdb, StoredAppPassword, StoreUnavailable, Throttle
 from mailauth.logs import whereabouts
-from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject
+from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject, Stay
 from mailauth.verify import policy
-from mailauth.verify.proofs import Hashes, Proofs
-
-log = logging.getLogger(__name__)
+from mailauth.verify.faults import FAULTS, cause_of
+from mailauth.verify.matching import Matching, Trace
+from mailauth.verify.proofs import Hashes
+from mailauth.verify.recognising import Recognising
+from mailauth.verify.reselecting import Reselecting
 
 MAX_SECRET_BYTES = 1024  # nobody's password is longer; refused before anything is computed from it
-
-CAUSES: dict[type[Exception], Cause] = {
-    StoreUnavailable: Cause.STORE,
-    UnknownKey: Cause.KEY,
-    BadRecord: Cause.RECORD,
-    HashUnavailable: Cause.HASH,
-    PoolBusy: Cause.BUSY,
-}
-
-
-@dataclass(slots=True)
-class Trace:
-    """What became known on the way, for the event. Never a secret."""
-
-    login: str | None = None
-    account_id: int | None = None
-    detail: str = ""
-    claim: Claim | None = None
+MAX_READS = 4  # of an account that is changed while it is judged; from the second on, its hash is known
 
 
 class Verifier:
     """Judges attempts. The only Authenticator that does; doors and bridges ask it.
 
+    changes: what others changed meanwhile; None: nobody lets anybody in by what is judged here (`mailauth verify`).
+    recognising: None unless owners are to hear whose web password a refused program sends.
     refusal_delay_s: how long a refusal may take; when hashes wait longer, nothing but an Accept is judged.
     clock: epoch seconds. aliases_log_in: whether an alias may be typed in place of the login.
     """
@@ -70,6 +43,8 @@ class Verifier:
         events: Events,
         throttle: Throttle | None = None,
         *,
+        changes: Changes | None = None,
+        recognising: Recognising | None = None,
         refusal_delay_s: float = 2.0,
         aliases_log_in: bool = False,
         clock: Callable[[], float] = time.time,
@@ -77,86 +52,106 @@ class Verifier:
         self._passdb = passdb
         self._keys = keys
         self._hashes = hashes
-        self._proofs = Proofs(hashes)
+        reselecting = None if changes is None else Reselecting(keys, passdb)
+        self.matching = Matching(hashes, passdb, throttle, reselecting)
         self._events = events
         self._throttle = throttle
+        self._changes = changes
+        self._recognising = recognising
         self._refusal_delay_s = refusal_delay_s
         self._aliases_log_in = aliases_log_in
         self._clock = clock
-        self._rehashing: dict[int, asyncio.Task[None]] = {}
 
     async def authenticate(self, attempt: Attempt) -> Outcome:
         """Judge one attempt. A fault of whatever kind is a Defer; only CancelledError passes."""
         began = time.perf_counter()
-        trace = Trace()
+        trace = Trace(attempt, self._clock())
         saturated = False
         outcome: Outcome
         try:
             saturated = self._hashes.saturated(self._refusal_delay_s)  # asked first: it must not tell what was found
-            outcome = await self._judge(attempt, trace)
-        except tuple(CAUSES) as fault:
-            outcome = Defer(next(cause for kind, cause in CAUSES.items() if isinstance(fault, kind)))
+            outcome = await self._judge_as_it_stands(trace)
+        except FAULTS as fault:
+            outcome = Defer(cause_of(fault))
             trace.detail = str(fault)
         except Exception as bug:  # noqa: BLE001  whatever it is, it says nothing about the password
             outcome = Defer(Cause.BUG)
             trace.detail = whereabouts(bug)
+        if type(outcome) is Accept and self._throttle is not None:
+            self._throttle.welcome(attempt.peer, outcome.principal.account_id)
         if trace.claim is not None:
             trace.claim.settle(outcome)  # as it was judged: a full queue makes no guess free
         if saturated and type(outcome) is Reject:
             outcome = Defer(Cause.BUSY)
         took_ms = (time.perf_counter() - began) * 1000
-        event = LoginJudged(attempt.without_secret(), outcome, trace.login, trace.account_id, took_ms, trace.detail)
-        self._events.emit(event)
+        told = (attempt.without_secret(), outcome, trace.login, trace.account_id, took_ms, trace.detail)
+        guess = None if trace.claim is None else trace.claim.guess
+        self._events.emit(LoginJudged(*told, guess, trace.would_break))
         return outcome
 
     async def close(self) -> None:
         """Wait for what was begun after the replies."""
-        await asyncio.gather(*self._rehashing.values(), return_exceptions=True)
+        await self.matching.close()
+        if self._recognising is not None:
+            await self._recognising.close()
 
-    async def _judge(self, attempt: Attempt, trace: Trace) -> Outcome:
-        credential = attempt.credential
+    async def _judge_as_it_stands(self, trace: Trace) -> Outcome:
+        """Judge, and again if the account was changed meanwhile: nobody gets in by what is not true any more."""
+        changes = self._changes
+        if changes is None:
+            return await self._judge(trace)
+        for _ in range(MAX_READS):
+            trace.mark = changes.mark()
+            outcome = await self._judge(trace)
+            if type(outcome) is not Accept or outcome.stay is None:
+                return outcome
+            await changes.current()
+            if not changes.touched(trace.mark, outcome.principal.account_id, outcome.stay.domain_id):
+                return outcome
+        raise StoreUnavailable("the account was changed again and again while it was judged")
+
+    async def _judge(self, trace: Trace) -> Outcome:
+        attempt, credential = trace.attempt, trace.attempt.credential
         try:
             login = trace.login = names.fold(credential.authcid)
         except names.NotALogin:
-            return Reject(Reason.UNKNOWN_LOGIN)
+            return self._unread(Reason.UNKNOWN_LOGIN, trace)
         secret = credential.secret
         if not policy.acts_for_itself(credential, login):
-            return Reject(Reason.AUTHZID)
+            return self._unread(Reason.AUTHZID, trace)
         if not secret or len(secret) > MAX_SECRET_BYTES:
-            return Reject(Reason.WRONG_PASSWORD)
+            return self._unread(Reason.WRONG_PASSWORD, trace)
         cleaned = apppassword.clean(secret)
         account = await self._lookup(login, cleaned, trace)
-        if account is None or not account.hits:
-            wait_s = self._claim(attempt, login, account, trace)
-            if wait_s is not None:
-                return Defer(Cause.THROTTLED, wait_s)
+        if (account is None or not account.hits) and (wait_s := self.matching.claim(trace, account)) is not None:
+            return Defer(Cause.THROTTLED, wait_s)
         if account is None:
             return Reject(Reason.UNKNOWN_LOGIN)
         if (closed := policy.standing(account, attempt.service)) is not None:
             return Reject(closed)
-        by_app_password = await self._app_password(account, cleaned, attempt)
-        if type(by_app_password) is Accept:
+        stored, by_app_password = await self._app_password(account, cleaned, trace)
+        if stored is not None:
+            return self._accept(account, stored, trace)
+        if by_app_password is not None and by_app_password.reason is Reason.REVOKED:
             return by_app_password
-        if type(by_app_password) is Reject and by_app_password.reason is Reason.REVOKED:
-            return by_app_password
-        if policy.app_passwords_only(account, self._clock()):
-            return Reject(Reason.CLIENT_PASSWORDS_ONLY) if by_app_password is None else by_app_password
-        if await self._is_web_password(account, secret):
-            return Accept(Principal(account.id, account.login, None))
+        if by_app_password is None and (wait_s := self.matching.claim(trace, account)) is not None:
+            return Defer(Cause.THROTTLED, wait_s)  # its selector was hit by chance: a guess like any other
+        if policy.app_passwords_only(account, trace.now):
+            return self._mode_is_on(account, trace) if by_app_password is None else by_app_password
+        if await self.matching.web_password(account, secret, trace):
+            trace.would_break = policy.would_break(account, trace.now)
+            return self._accept(account, None, trace)
         return Reject(Reason.WRONG_PASSWORD) if by_app_password is None else by_app_password
 
-    def _claim(self, attempt: Attempt, login: str, account: Account | None, trace: Trace) -> float | None:
-        """Have a guess admitted; otherwise the seconds to wait. What is proven already is no guess."""
-        if self._throttle is None:
-            return None
-        judged_by_web = None
-        if account is not None and not policy.app_passwords_only(account, self._clock()):
-            if account.web_record is not None and self._proofs.known(account.web_record, attempt.credential.secret):
-                return None
-            judged_by_web = account.id
-        claim = self._throttle.claim(attempt, login, judged_by_web)
-        trace.claim = None if isinstance(claim, float) else claim
-        return claim if isinstance(claim, float) else None
+    def _unread(self, reason: Reason, trace: Trace) -> Outcome:
+        """Refused by what was shown alone. It counts as a guess all the same, by its source."""
+        wait_s = self.matching.claim(trace, None)
+        return Reject(reason) if wait_s is None else Defer(Cause.THROTTLED, wait_s)
+
+    def _mode_is_on(self, account: Account, trace: Trace) -> Reject:
+        if self._recognising is not None and trace.claim is not None:
+            self._recognising.refused(trace.attempt, account, trace.claim.guess)
+        return Reject(Reason.CLIENT_PASSWORDS_ONLY)
 
     async def _lookup(self, login: str, cleaned: str | None, trace: Trace) -> Account | None:
         account = await self._read(login, cleaned)
@@ -169,31 +164,20 @@ class Verifier:
     async def _read(self, login: str, cleaned: str | None) -> Account | None:
         return await self._passdb.lookup(login, () if cleaned is None else self._keys.selectors(login, cleaned))
 
-    async def _app_password(self, account: Account, cleaned: str | None, attempt: Attempt) -> Accept | Reject | None:
-        """Accept; Reject, if one was recognised that opens nothing here; None, if none was. Tombstones count too."""
-        recognised: Reject | None = None
+    async def _app_password(
+        self, account: Account, cleaned: str | None, trace: Trace
+    ) -> tuple[StoredAppPassword | None, Reject | None]:
+        """The app password that opens this; or why the one that was recognised does not, tombstones too; or neither."""
+        refused: Reject | None = None
         for stored in account.hits if cleaned is not None else ():
-            if not await self._proofs.match(stored.record, (cleaned or "").encode()):
-                continue
-            closed = policy.scope(stored, attempt, self._clock())
-            if closed is None:
-                return Accept(Principal(account.id, account.login, stored.id))
-            recognised = Reject(closed, stored.id)
-        return recognised
+            if await self.matching.app_password(account, stored, cleaned or "", trace):
+                closed = policy.scope(stored, trace.attempt.service, trace.attempt.peer, trace.now)
+                if closed is None:
+                    return stored, None
+                refused = Reject(closed, stored.id)
+        return None, refused
 
-    async def _is_web_password(self, account: Account, secret: bytes) -> bool:
-        record = account.web_record
-        if record is None or not await self._proofs.match(record, secret):
-            return False
-        if self._hashes.outdated(record) and account.id not in self._rehashing:
-            task = asyncio.get_running_loop().create_task(self._rehash(account.id, record, secret))
-            self._rehashing[account.id] = task
-            task.add_done_callback(lambda _: self._rehashing.pop(account.id, None))
-        return True
-
-    async def _rehash(self, account_id: int, old: str, secret: bytes) -> None:
-        """After a good login: store the same web password under today's hash. Its failure costs nothing."""
-        try:
-            await self._passdb.replace_web_record(account_id, old, await self._hashes.hash(secret))
-        except tuple(CAUSES) as fault:
-            log.warning("web password of account %d not rehashed, will be at its next login: %s", account_id, fault)
+    def _accept(self, account: Account, stored: StoredAppPassword | None, trace: Trace) -> Accept:
+        until = policy.stays_until(account, stored, trace.now)
+        principal = Principal(account.id, account.login, None if stored is None else stored.id)
+        return Accept(principal, Stay(trace.mark, account.domain_id, account.web_changed_at, until))

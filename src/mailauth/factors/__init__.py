@@ -1,0 +1,1 @@
+"""Second factors of the portal, one file each; `plugins.load("factors", name, section)` finds them by file name."""
