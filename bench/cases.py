@@ -19,6 +19,7 @@ from typing import Any
 
 import dovecot
 import overload
+import revocation
 from book import NOLOGIN, OURS, TEN_HASHES, Book, Row
 from driving import drive, held
 from mailauth.hashing.argon2id import Argon2id
@@ -231,6 +232,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "wrong-of-ten": wrong_of_ten,
     "memory": memory,
     "open": opening,
+    "revocation": revocation.revocation,
     "idle": overload.idle,
     "storm": overload.storm,
 }

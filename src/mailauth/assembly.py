@@ -104,7 +104,7 @@ async def open_core(settings: Settings, *, lets_in: bool = True) -> AsyncIterato
         if lets_in:
             await _share(stack, store, throttle, sessions)
             await _apply_changes(stack, store, sessions, keys, events)
-        web_passwords = WebSignIn(passdb, verifier.matching, throttle)
+        web_passwords = WebSignIn(passdb, verifier.matching, throttle, sessions)
         yield Core(settings, store, passdb, verifier, events, sessions, web_passwords)
 
 

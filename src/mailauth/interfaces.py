@@ -180,8 +180,8 @@ class Throttle(Protocol):
         witness of the web portal that somebody got in from it before, "" for none.
         """
 
-    def welcome(self, peer: str, account_id: int) -> None:
-        """Somebody got into this account from this address."""
+    def welcome(self, peer: str, account_id: int, device: str = "") -> None:
+        """Somebody got into this account from this address, and with this witness, see claim."""
 
     def knows(self, peer: str, account_id: int) -> bool:
         """Whether somebody got into this account from this address lately: their hash goes first."""
@@ -227,10 +227,11 @@ class Changes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WebMatch:
-    """Whose web password it was."""
+    """Whose web password it was. web_changed_at: when it was set, epoch seconds; another means another password."""
 
     account_id: int
     login: str
+    web_changed_at: float | None = None
 
 
 class WebPasswords(Protocol):

@@ -35,7 +35,7 @@ def test_a_missing_store_is_unavailable(mailauth: Cli, site: Path, command: list
     (site / "mailauth.db").unlink()
     said = mailauth(*command)
     assert said.code == 69
-    assert f"{site}/mailauth.db: there is no store; `mailauth init` makes one" in said.err
+    assert f"{site}/mailauth.db: there is no store; put it back, or make a new site with `mailauth init`" in said.err
     assert not (site / "mailauth.db").exists()
 
 

@@ -124,7 +124,10 @@ def test_a_foreign_key_file_is_named(site: Path, offset: int) -> None:
 
 def test_a_missing_store_is_named(site: Path, offset: int) -> None:
     (site / "mailauth.db").unlink()
-    refused(69, f"{site}/mailauth.db: there is no store; `mailauth init` makes one")
+    refused(
+        69,
+        f"{site}/mailauth.db: there is no store; put it back, or make a new site with `mailauth init`",
+    )
 
 
 def test_nothing_to_serve_is_a_matter_of_configuration(mailauth: Cli, site: Path) -> None:

@@ -58,11 +58,11 @@ def test_one_is_cleared(mailauth: Cli, alice: str, attacked: Guessing) -> None:
     assert "throttle-cleared" in mailauth("audit", alice).out
 
 
-def test_all_are_cleared_after_saying_so(mailauth: Cli, alice: str, attacked: Guessing) -> None:
+def test_all_are_cleared_and_that_is_said(mailauth: Cli, alice: str, attacked: Guessing) -> None:
     said = mailauth("throttle", "clear")
     assert said.code == 0
     assert said.out == "forgot 3 counts: everything\n"
-    assert said.err == "note: neither an address nor an IP address was named: all counts are forgotten\n"
+    assert said.err == "note: neither an account nor an IP address was named, so all counts are forgotten\n"
     assert mailauth("throttle", "list", "--json").json == []
     assert mailauth("throttle", "clear", "--json").json["subject"] is None
 

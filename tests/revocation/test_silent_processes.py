@@ -22,8 +22,6 @@ import postgres
 from mailauth.attempt import Service
 from site_of_tests import Site
 
-pytestmark = pytest.mark.xdist_group("revocation")
-
 ALICE = "alice@example.test"
 QUICKLY_S = 30.0
 
@@ -51,11 +49,12 @@ class Served(Pair):
         self.account(ALICE)
         self.phone = one.mint(ALICE, label="phone")
         self.laptop = one.mint(ALICE, label="laptop")
+        one.mint(ALICE, label="tablet")
 
     def registered(self) -> set[int]:
         """The ids of the processes that are waited for."""
         with self.site.store.reading() as tx:
-            return {row["pid"] for row in tx.rows(self.site.store.sql.PROCESSES)}
+            return {row["pid"] for row in tx.rows(self.site.store.sql.PROCESSES) if row["applied"] >= 0}
 
     def all_registered(self) -> bool:
         return self.registered() == {process.pid for process in self.handles if process.poll() is None}
@@ -121,6 +120,13 @@ def test_a_process_that_stands_still_is_named_and_lets_nobody_in_when_it_goes_on
         assert f"process {served.handles[1].pid} at {socket.gethostname()} did not answer" in said.err
         assert goes.goodbye() == BYE[Service.IMAP]
         assert served.registered() == {served.handles[0].pid}
+        again = served.run("app-password", "revoke", ALICE, "--label", "tablet")  # it is not waited for any more
+        assert f"process {served.handles[1].pid} at {socket.gethostname()} did not answer" in again.err
+        assert "no session was open" not in again.out  # nobody knows
+        told = served.run("sessions", "--json")
+        assert told.json == []
+        assert f"process {served.handles[1].pid} at" in told.err
+        assert "its sessions are not shown" in told.err
         late = socket.create_connection(("localhost", served.port(1, Service.IMAP)), PATIENCE_S)
         late.sendall(b"a LOGIN %b %b\r\n" % (ALICE.encode(), served.phone.password.encode()))
     assert stands.goodbye() == BYE[Service.IMAP]
@@ -133,23 +139,12 @@ def test_a_process_that_stands_still_is_named_and_lets_nobody_in_when_it_goes_on
     assert stays.goes_on()
     assert served.lets_in(1, Service.IMAP, ALICE, served.laptop.password)
     eventually(served.all_registered)
-    again = served.run("app-password", "revoke", ALICE, "--label", "laptop")
-    assert (again.code, again.err) == (0, "")
-    assert "ended 1 open session" in again.out
+    told = served.run("sessions", "--json")
+    assert [row["label"] for row in told.json] == ["laptop"]
+    at_last = served.run("app-password", "revoke", ALICE, "--label", "laptop")
+    assert (told.err, at_last.code, at_last.err) == ("", 0, "")
+    assert "ended 1 open session" in at_last.out
     assert stays.goodbye() == BYE[Service.SMTP]
-
-
-def test_who_is_in_is_told_without_those_that_stand_still(served: Served) -> None:
-    clients = [served.opened(number, "pop3", ALICE, served.phone.password) for number in served.numbers]
-    with served.stopped(1):
-        said = served.run("sessions", "--json")
-        assert len(said.json) == 1
-        assert f"process {served.handles[1].pid} at" in said.err
-        assert "its sessions are not shown" in said.err
-    eventually(served.all_registered)
-    assert len(served.run("sessions", "--json").json) == 2
-    for client in clients:
-        client.leave()
 
 
 def test_a_process_that_was_killed_is_not_waited_for(served: Served) -> None:

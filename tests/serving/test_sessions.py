@@ -17,7 +17,8 @@ from mailauth.dialogue import Ending
 from mailauth.events import Events
 from mailauth.interfaces import Account, Answer, BadRecord, Change, Demand, PolicyLevel, StoreUnavailable
 from mailauth.serving import sessions as module
-from mailauth.serving.sessions import SESSIONS_ASKED, SESSIONS_CLOSED, LiveSessions
+from mailauth.serving.session import SESSIONS_ASKED, SESSIONS_CLOSED
+from mailauth.serving.sessions import LiveSessions
 from mailauth.verdict import Accept, Outcome, Principal, Reject
 from mailauth.verify.verifier import Verifier
 

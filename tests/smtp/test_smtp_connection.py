@@ -240,6 +240,24 @@ async def test_a_delivery_under_way_is_answered_before_the_end() -> None:
         assert len(here.postbox.delivered) == 1
 
 
+async def test_a_delivery_that_fails_ends_the_session_that_was_to_end_meanwhile() -> None:
+    """Otherwise somebody who was told to be out would stay, and nobody would know of him any more."""
+    async with site() as here, talking(here.port) as client:
+        here.postbox.gate = asyncio.Event()
+        here.postbox.faults = {BOB: RuntimeError("no thread")}
+        await client.login()
+        await client.say(f"MAIL FROM:<{ALICE}>")
+        await client.say(f"RCPT TO:<{BOB}>")
+        await client.say("DATA")
+        client.send(b"Subject: in time\r\n\r\n.\r\nMAIL FROM:<alice@example.test>\r\n")
+        await asyncio.wait_for(here.postbox.started.wait(), 5)
+        here.made[0].end(Ending.REVOKED)
+        here.postbox.gate.set()
+        said = (await client.rest()).split(b"\r\n")
+        assert said[0][:3] == b"451"
+        assert said[1:] == [b"421 4.7.0 This session was ended: its password or its access was withdrawn", b""]
+
+
 async def test_a_full_house_says_so_in_the_greeting_and_drops_its_oldest_stranger() -> None:
     async with (
         site(census=Census(10, 1), tls="starttls") as here,

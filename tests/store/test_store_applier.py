@@ -86,7 +86,13 @@ def change(store: Store, *kinds: str, effect: Effect | None = None) -> Effect:
 
 
 def applied(database: Any) -> list[int]:
-    return [row[0] for row in database.run("SELECT applied FROM processes ORDER BY started_at")]
+    """How far those are that are waited for."""
+    return [row[0] for row in database.run("SELECT applied FROM processes WHERE applied >= 0 ORDER BY started_at")]
+
+
+GIVEN_UP = pytest.mark.parametrize(
+    "give_up", ["UPDATE processes SET applied = -1", "DELETE FROM processes"], ids=["given up", "forgotten"]
+)
 
 
 # ---- in order
@@ -232,7 +238,10 @@ def open_once(url: str) -> Store:
 # ---- being known, and being forgotten
 
 
-async def test_who_was_forgotten_is_current_no_more_before_it_is_known_again(database: Any, process: Process) -> None:
+@GIVEN_UP
+async def test_who_was_forgotten_is_current_no_more_before_it_is_known_again(
+    database: Any, process: Process, give_up: str
+) -> None:
     """A change that came between did not wait for it."""
     reads: list[tuple[bool, bool]] = []  # whether it is current then, and whether it is known
     has_read = process._has_read
@@ -242,7 +251,7 @@ async def test_who_was_forgotten_is_current_no_more_before_it_is_known_again(dat
         has_read(at)
 
     assert process.applier is not None
-    await asyncio.to_thread(database.run, "DELETE FROM processes")
+    await asyncio.to_thread(database.run, give_up)
     process.applier._read = seen
     await eventually(lambda: any(not is_current for is_current, _ in reads))
     await eventually(lambda: reads[-1] == (True, True))
@@ -253,7 +262,10 @@ async def test_who_was_forgotten_is_current_no_more_before_it_is_known_again(dat
     assert effect.ended == 1
 
 
-async def test_who_is_forgotten_while_it_says_how_far_it_is_is_known_again(database: Any, process: Process) -> None:
+@GIVEN_UP
+async def test_who_is_forgotten_while_it_says_how_far_it_is_is_known_again(
+    database: Any, process: Process, give_up: str
+) -> None:
     """Between its look and its word."""
     assert process.applier is not None
     register, seen = process.applier._register, []
@@ -268,7 +280,7 @@ async def test_who_is_forgotten_while_it_says_how_far_it_is_is_known_again(datab
 
     async def forgotten_meanwhile(news: Sequence[Change]) -> Mapping[int, Answer]:
         answers = await apply(news)
-        await asyncio.to_thread(database.run, "DELETE FROM processes")
+        await asyncio.to_thread(database.run, give_up)
         process.applier._apply = apply  # type: ignore[union-attr]
         return answers
 
@@ -319,9 +331,12 @@ async def test_who_cannot_say_how_far_it_is_goes_on_and_says_it_later(
     assert "this process cannot say so" in told[0].getMessage()
 
 
-async def test_who_is_forgotten_and_cannot_register_is_not_current(database: Any, process: Process) -> None:
+@GIVEN_UP
+async def test_who_is_forgotten_and_cannot_register_is_not_current(
+    database: Any, process: Process, give_up: str
+) -> None:
     broken = Unwritable(process.store)
-    await asyncio.to_thread(database.run, "DELETE FROM processes")
+    await asyncio.to_thread(database.run, give_up)
     await eventually(lambda: not process.is_current)
     broken.over()
     await eventually(lambda: process.is_current)
@@ -340,11 +355,14 @@ async def test_answers_are_said_once_even_if_nobody_knows_whether_they_were(data
     assert database.run("SELECT number, ended FROM answers ORDER BY number") == [(first.number, 1), (second.number, 1)]
 
 
-async def test_who_is_forgotten_after_such_an_answer_is_known_again(database: Any, process: Process) -> None:
+@GIVEN_UP
+async def test_who_is_forgotten_after_such_an_answer_is_known_again(
+    database: Any, process: Process, give_up: str
+) -> None:
     broken = Unwritable(process.store, unknown=True)
     first = await asyncio.to_thread(change, database.store, "one")
     await eventually(lambda: applied(database) == [first.number])
-    await asyncio.to_thread(database.run, "DELETE FROM processes")
+    await asyncio.to_thread(database.run, give_up)
     broken.over()
     await eventually(lambda: applied(database) == [first.number])
     await eventually(lambda: process.is_current)

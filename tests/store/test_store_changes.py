@@ -62,8 +62,9 @@ def apply(store: Store, name: str, number: int, *, ended: int = 0, report: str =
 
 
 def known(store: Store) -> set[str]:
+    """Those that are waited for."""
     with store.reading() as tx:
-        return {row["id"] for row in tx.rows(store.sql.PROCESSES)}
+        return {row["id"] for row in tx.rows(store.sql.PROCESSES) if row["applied"] >= 0}
 
 
 def effect_of(number: int, count: int = 1) -> Effect:
@@ -275,7 +276,7 @@ def test_of_changes_made_as_one_all_answers_count(store: Store) -> None:
     assert effect.ended == 7
 
 
-def test_who_does_not_answer_is_named_and_forgotten(store: Store) -> None:
+def test_who_does_not_answer_is_named_and_waited_for_no_more(store: Store) -> None:
     number = change(store, Touch("any"))
     register(store, "a", applied=number)
     register(store, "b", applied=number - 1, host="mail2.example.test/boot/1", pid=4711)
@@ -288,10 +289,37 @@ def test_who_does_not_answer_is_named_and_forgotten(store: Store) -> None:
     apply(store, "a", next_one.number or 0)
     changes.wait_until_applied(store, next_one, clock=Clock())
     assert next_one.silent == []
+    assert next_one.absent == next_one.without_answer == ["process 4711 at mail2.example.test"]  # nobody knows
+    changes.prune(store, NOW)
+    the_one_after = effect_of(next_one.number or 0)
+    changes.wait_until_applied(store, the_one_after, clock=Clock())
+    assert the_one_after.without_answer == []
 
 
-def test_who_answers_at_the_last_moment_is_neither_named_nor_forgotten(store: Store) -> None:
-    """Between the last look and the forgetting."""
+def test_all_who_wait_for_the_same_process_name_it(store: Store) -> None:
+    """One gives it up, and others that wait need not wait longer: it can do no more."""
+    first, second = effect_of(change(store, Touch("any"))), effect_of(change(store, Touch("any")))
+    register(store, "mute", applied=(first.number or 0) - 1)
+    waits = threading.Event()
+
+    class Watched(Clock):
+        def __call__(self) -> float:
+            waits.set()
+            return super().__call__()
+
+    waiting = threading.Thread(target=changes.wait_until_applied, args=(store, second), kwargs={"clock": Watched()})
+    waiting.start()
+    assert waits.wait(PATIENCE_S)
+    while not second.silent:
+        changes.wait_until_applied(store, effect := effect_of(first.number or 0), clock=Clock(step_s=10.0))
+        waiting.join(0.01)
+        assert effect.without_answer == ["process 4711 at elsewhere"]
+    waiting.join(PATIENCE_S)
+    assert second.without_answer == ["process 4711 at elsewhere"]
+
+
+def test_who_answers_at_the_last_moment_is_neither_named_nor_given_up(store: Store) -> None:
+    """Between the last look and the giving up."""
     number = change(store, Touch("any"))
     register(store, "late", applied=number - 1)
 
@@ -300,8 +328,7 @@ def test_who_answers_at_the_last_moment_is_neither_named_nor_forgotten(store: St
 
         @contextmanager
         def transaction(self) -> Iterator[Transaction]:
-            if known(store):
-                apply(store, "late", number, ended=5)
+            apply(store, "late", number, ended=5)
             yield from self._unit(writing=True)
 
     effect, revoker = effect_of(number), Late(store.driver)

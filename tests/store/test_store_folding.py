@@ -233,6 +233,23 @@ def test_pending_rows_are_bounded_and_what_is_dropped_is_told(folded, monkeypatc
     assert not folded.take(1002.0)
 
 
+def test_an_outage_fills_memory_once_however_often_writing_is_tried(folded, monkeypatch):
+    monkeypatch.setattr(folding, "MAX_PENDING", 10)
+    told = 0
+    for cycle in range(5):
+        for number in range(10):
+            folded.note(judged(peer=f"192.0.2.{number}", key=100 * cycle + number), 1000.0 + cycle)
+        batch = folded.take(1000.5 + cycle)
+        for number in range(10):
+            folded.note(judged(peer=f"198.51.100.{number}", key=100 * cycle + number), 1000.6 + cycle)
+        told += 20
+        folded.give_back(batch)
+        assert len(folded._pending.logins) <= 10
+        assert len(folded._pending.uses) <= 10
+    counted = sum(row["count"] for _ in range(3) for row in rows(folded.take(2000.0)))
+    assert counted == told
+
+
 def test_rows_of_the_last_minute_are_bounded_too(folded, monkeypatch):
     monkeypatch.setattr(folding, "MAX_PENDING", 10)
     for number in range(1000):

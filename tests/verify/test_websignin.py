@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
 from doubles import LengthKeys, MemoryPassdb, PlainHashes
 from mailauth.attempt import Attempt, Credential, Service
 from mailauth.events import Events
-from mailauth.interfaces import PoolBusy, StoreUnavailable, WebMatch
+from mailauth.interfaces import Change, PoolBusy, StoreUnavailable, WebMatch
+from mailauth.serving.sessions import LiveSessions
 from mailauth.verdict import Accept, Reason, Reject
 from mailauth.verify.throttle import GuessThrottle
 from mailauth.verify.verifier import Verifier
@@ -15,6 +19,7 @@ from mailauth.verify.websignin import WebSignIn
 
 ALICE, WEB, APP = "alice@example.test", "correct horse", "abcdefghjkmnpqrs"
 PEER = "192.0.2.1"
+ALICES = WebMatch(1, ALICE)
 
 
 class Portal:
@@ -23,7 +28,8 @@ class Portal:
         self.passdb, self.hashes = MemoryPassdb(), PlainHashes()
         self.throttle = GuessThrottle(clock=lambda: self.now)
         self.verifier = Verifier(self.passdb, LengthKeys(), self.hashes, Events(), self.throttle)
-        self.sign_in = WebSignIn(self.passdb, self.verifier.matching, self.throttle, delay_s=0.0)
+        self.sessions = LiveSessions(self.passdb)
+        self.sign_in = WebSignIn(self.passdb, self.verifier.matching, self.throttle, self.sessions, delay_s=0.0)
 
     async def mail(self, password: str, peer: str = PEER) -> object:
         return await self.verifier.authenticate(Attempt(Credential(ALICE, password), Service.IMAP, peer, True))
@@ -37,13 +43,13 @@ def portal() -> Portal:
 @pytest.mark.parametrize("mode_on", [False, True])
 async def test_the_web_password_signs_in_whatever_the_mode(portal, mode_on):
     portal.passdb.add(ALICE, WEB, mode_on=mode_on)
-    assert await portal.sign_in.check(ALICE.upper(), WEB, PEER) == WebMatch(1, ALICE)
+    assert await portal.sign_in.check(ALICE.upper(), WEB, PEER) == ALICES
 
 
 @pytest.mark.parametrize("changes", [{"client_logon": False}, {"services": frozenset()}])
 async def test_what_is_switched_off_for_mail_programs_is_not_for_the_portal(portal, changes):
     portal.passdb.add(ALICE, WEB, **changes)
-    assert await portal.sign_in.check(ALICE, WEB, PEER) == WebMatch(1, ALICE)
+    assert await portal.sign_in.check(ALICE, WEB, PEER) == ALICES
 
 
 @pytest.mark.parametrize(
@@ -79,7 +85,7 @@ async def test_a_fault_says_nothing_about_the_password_and_is_no_guess(portal, f
         with pytest.raises(type(fault)):
             await portal.sign_in.check(ALICE, f"wrong {number}", PEER)
     portal.passdb.fault = portal.hashes.fault = None
-    assert await portal.sign_in.check(ALICE, WEB, PEER) == WebMatch(1, ALICE)
+    assert await portal.sign_in.check(ALICE, WEB, PEER) == ALICES
 
 
 async def test_guesses_here_and_by_mail_are_counted_together(portal):
@@ -93,12 +99,45 @@ async def test_guesses_here_and_by_mail_are_counted_together(portal):
     assert type(await portal.mail("one more")) is not Reject
 
 
+async def test_who_hangs_up_while_it_is_judged_has_guessed(portal):
+    portal.passdb.add(ALICE, WEB)
+    go = asyncio.Event()
+    verify = portal.hashes.verify
+
+    async def slow(record, secret, lane):
+        await go.wait()
+        return await verify(record, secret, lane)
+
+    portal.hashes.verify = slow
+    for number in range(60):
+        task = asyncio.ensure_future(portal.sign_in.check(ALICE, f"guess {number}", PEER))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    go.set()
+    assert isinstance(await portal.sign_in.check(ALICE, "one more", PEER), float)
+
+
+async def test_a_password_that_is_changed_while_it_is_judged_is_judged_again(portal):
+    portal.passdb.add(ALICE, WEB)
+    verify = portal.hashes.verify
+
+    async def meanwhile(record, secret, lane):
+        outcome = await verify(record, secret, lane)
+        if len(portal.hashes.lanes) == 1:
+            portal.passdb.accounts[ALICE] = replace(portal.passdb.accounts[ALICE], web_record="plain:another")
+            await portal.sessions.apply([Change(1, "web-password-changed", account_id=1)])
+        return outcome
+
+    portal.hashes.verify = meanwhile
+    assert await portal.sign_in.check(ALICE, WEB, PEER) is None
+
+
 async def test_a_guesser_cannot_lock_the_owner_out_of_the_portal(portal):
     portal.passdb.add(ALICE, WEB)
-    assert await portal.sign_in.check(ALICE, WEB, PEER, "this browser") == WebMatch(1, ALICE)
+    assert await portal.sign_in.check(ALICE, WEB, PEER, "this browser") == ALICES
     portal.verifier.matching._proofs._proven.clear()  # as after a restart
-    portal.throttle.welcome(PEER, 1, "this browser")
     for number in range(400):
         await portal.sign_in.check(ALICE, f"guess {number}", f"198.51.{number % 200}.{number % 250}")
     assert isinstance(await portal.sign_in.check(ALICE, WEB, "203.0.113.5"), float)
-    assert await portal.sign_in.check(ALICE, WEB, "203.0.113.5", "this browser") == WebMatch(1, ALICE)
+    assert await portal.sign_in.check(ALICE, WEB, "203.0.113.5", "this browser") == ALICES

@@ -147,7 +147,8 @@ def _put_in_use(unit: Unit, ring: KeyRing, heard: set[str]) -> list[str]:
     """Have new app passwords made under the newest key, unless there are processes that have not heard of it: those."""
     unit.tx.row(unit.sql.LOCK_SITE)  # another rotation may end now
     told = _announcement(unit, ring)
-    unheard = [row for row in unit.tx.rows(unit.sql.PROCESSES) if row["id"] not in heard]
+    rows = [row for row in unit.tx.rows(unit.sql.PROCESSES) if row["applied"] >= 0]  # others were given up
+    unheard = [row for row in rows if row["id"] not in heard]
     if unheard:
         return [f"process {row['pid']} at {row['host'].partition('/')[0]}" for row in unheard]
     if ring.newest not in site_keys(unit.store, unit.tx, ring)[1]:

@@ -17,7 +17,7 @@ from mailauth.interfaces import StoreUnavailable
 from mailauth.store.changes import Effect, drop_answers
 from mailauth.store.engine import Store
 
-ASKED, CLOSED = "sessions-asked", "sessions-closed"  # as serving.sessions knows them
+ASKED, CLOSED = "sessions-asked", "sessions-closed"  # as serving.session knows them
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def live_sessions(store: Store, login: str | None = None, *, actor: str, now: fl
         )
         for row in sorted(told, key=lambda row: row["since"])
     ]
-    return Sessions(tuple(sessions), tuple(effect.silent))
+    return Sessions(tuple(sessions), tuple(effect.without_answer))
 
 
 def close_sessions(store: Store, login: str, *, actor: str, now: float | None = None) -> Effect:

@@ -144,7 +144,7 @@ def revoke(
         click.echo(f"revoked app password {one.id}: {showing.printed(one.label)}")
     if not revoked:
         click.echo("there was none to revoke")
-    elif not (effect.ended or effect.silent):
+    elif not (effect.ended or effect.without_answer):
         click.echo("no session was open with it")
     effects.say(effect)
 

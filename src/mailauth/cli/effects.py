@@ -35,7 +35,7 @@ def say(effect: Effect) -> None:
 
 def warn(effect: Effect) -> None:
     """Name the processes that did not answer."""
-    for process in effect.silent:
+    for process in effect.without_answer:
         click.echo(
             f"note: {process} did not answer; nobody gets in there before it has heard of this, "
             "and what is open there ends then",
@@ -45,4 +45,4 @@ def warn(effect: Effect) -> None:
 
 def plain(effect: Effect) -> dict[str, Any]:
     """For --json."""
-    return {"sessions_ended": effect.ended, "no_answer_from": effect.silent}
+    return {"sessions_ended": effect.ended, "no_answer_from": effect.without_answer}

@@ -11,21 +11,16 @@ COLUMNS = ("login", "service", "peer", "client", "app_password", "label", "since
 
 
 class Sessions(click.Group):
-    """A group that is also a command: what is no sub-command is an address."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """`close` closes; everything else lists."""
-        if args and args[0] in self.commands:
-            return super().resolve_command(ctx, args)
-        return "list", self.commands["list"], args[1:] if args[:1] == ["list"] else args
+    """A group that is also a command: without a sub-command it lists."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Without arguments, or with an option of the list first, it lists too."""
-        own = ("-h", "--help")
-        if not args or (args[0].startswith("-") and args[0] not in own):
-            args = ["list", *args]
+        """Have the sub-command stand first, wherever it was: no address looks like one."""
+        named = next((arg for arg in args if arg in self.commands), None)
+        if named is not None:
+            args.remove(named)
+            args.insert(0, named)
+        elif args[:1] not in (["-h"], ["--help"]):
+            args.insert(0, "list")
         return super().parse_args(ctx, args)
 
 

@@ -66,8 +66,6 @@ def clear(subject: str | None, config_file: str | None, as_json: bool) -> None:
       mailauth throttle clear 2001:db8::/48
       mailauth throttle clear
     """
-    if subject is None:
-        click.echo("note: neither an address nor an IP address was named: all counts are forgotten", err=True)
     with site(config_file) as here:
         effect = Effect()
         done = use.clear(here.store, subject, actor=actor(), effect=effect)
@@ -75,6 +73,8 @@ def clear(subject: str | None, config_file: str | None, as_json: bool) -> None:
         told = {"scope": done.scope, "subject": done.subject or None, "counts": done.counts}
         showing.print_json({**told, "no_answer_from": effect.silent})
         return
+    if subject is None:
+        click.echo("note: neither an account nor an IP address was named, so all counts are forgotten", err=True)
     counts = f"{done.counts} {'count' if done.counts == 1 else 'counts'}"
     click.echo(f"forgot {counts} of {done.subject}" if done.subject else f"forgot {counts}: everything")
     for process in effect.silent:

@@ -21,7 +21,9 @@ class Hashing:
     memory_kib: int = key(whole(7168, 1024 * 1024), 19456, doc="memory of one hash")
     parallelism: int = key(whole(1, 16), 1, doc="lanes of one hash; 1 is right for a server")
     threads: int = key(whole(0, 256), 0, doc="hashes at the same time; 0: as many as this machine has cores")
-    queue_limit: int = key(whole(1, 100_000), 1000, doc="hashes that may wait; beyond that logins are deferred")
+    queue_limit: int = key(
+        whole(1, 100_000), 1000, doc="hashes that may wait; known sources have as many places of their own"
+    )
     queue_deadline_s: float = key(seconds(0.1, 60), 8.0, doc="a login whose hash waits longer is deferred")
 
 
@@ -57,7 +59,9 @@ class Replies:
 class Limits:
     """What one serve process bears, and how long it waits for a client."""
 
-    max_connections: int = key(whole(1, 1_000_000), 20_000, doc="connections at once")
+    max_connections: int = key(
+        whole(1, 1_000_000), 20_000, doc="connections at once, as far as the limit of open files goes"
+    )
     login_s: float = key(seconds(1, 600), 60.0, doc="from the connection to the end of the login")
     handshake_s: float = key(seconds(1, 120), 15.0, doc="for a TLS handshake or a PROXY header")
     idle_s: float = key(

@@ -15,13 +15,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from mailauth.attempt import Attempt, Service
+from mailauth.attempt import Attempt
 from mailauth.dialogue import Ending
 from mailauth.interfaces import Account, Answer, BadRecord, Change, Passdb, StoreUnavailable
 from mailauth.serving.census import Connection
-from mailauth.verdict import Accept, Principal, Stay
+from mailauth.serving.session import SESSIONS_ASKED, SESSIONS_CLOSED, Session, weight
+from mailauth.verdict import Accept
 from mailauth.verify import policy
 
 MAX_TOUCHED = 10_000  # accounts and domains remembered as touched; with more, everything counts as touched
@@ -33,41 +33,7 @@ GRACE_S = 2.0  # what is over soon is waited for, and costs no client its connec
 
 log = logging.getLogger(__name__)
 
-SESSIONS_CLOSED, SESSIONS_ASKED = "sessions-closed", "sessions-asked"  # kinds of changes that are orders
-GIVING = frozenset({"account-added", "app-password-added"})  # end nobody
-
-
-@dataclass(slots=True, eq=False)
-class Session:
-    """One connection that somebody has logged in on. since: epoch seconds; client: what it calls itself."""
-
-    connection: Connection
-    principal: Principal
-    stay: Stay
-    service: Service
-    peer: str
-    client: str
-    since: float
-
-    def told(self) -> dict[str, Any]:
-        """For `mailauth sessions`."""
-        return {
-            "login": self.principal.login,
-            "service": str(self.service),
-            "peer": self.peer,
-            "client": self.client,
-            "credential_id": self.principal.credential_id,
-            "since": self.since,
-        }
-
-
 Credential = tuple[int, int | None]  # account, app password
-
-
-def _may_end(change: Change, session: Session) -> bool:
-    """Whether this can be why a session ends, of several changes that are applied together."""
-    revoked = json.loads(change.takes or "{}").get("app_passwords")
-    return change.kind not in GIVING and (revoked is None or session.principal.credential_id in revoked)
 
 
 @dataclass(slots=True)
@@ -175,12 +141,12 @@ class LiveSessions:
         for change in changes:
             if change.kind not in self.orders and change.kind != SESSIONS_ASKED:
                 self._touch(change)
-        concerned = {change.number: self._of(change) for change in changes}
+        concerned = {change.number: [] if change.kind in self.orders else self._of(change) for change in changes}
         causes: dict[Session, Change] = {}
         for change in changes:
             if change.kind not in {*self.orders, SESSIONS_CLOSED, SESSIONS_ASKED}:
                 for session in concerned[change.number]:
-                    if session not in causes or not _may_end(causes[session], session):
+                    if session not in causes or weight(change, session) > weight(causes[session], session):
                         causes[session] = change
         doomed = await self._doomed(causes)
         answers: dict[int, Answer] = {}
@@ -275,11 +241,11 @@ class LiveSessions:
     # ---- what ends by itself
 
     def _end_at(self, session: Session, until: float) -> None:
-        if len(self._ends) > 2 * len(self._sessions) + SPARE_ENDS:  # most have left, or were given another end
-            there = [s for s in self._sessions.values() if s.stay.until is not None]
-            self._ends = [(s.stay.until or 0.0, next(self._tie), s) for s in there if s is not session]
-            heapq.heapify(self._ends)
         heapq.heappush(self._ends, (until, next(self._tie), session))
+        if len(self._ends) > 2 * len(self._sessions) + SPARE_ENDS:  # most have left, or were given another end
+            there = self._sessions.values()
+            self._ends = [(s.stay.until, next(self._tie), s) for s in there if s.stay.until is not None]
+            heapq.heapify(self._ends)
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 

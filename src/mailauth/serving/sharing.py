@@ -39,6 +39,7 @@ class Sharing:
         self._exchange = exchange
         self._every_s = every_s
         self._task: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
 
     async def start(self) -> None:
         """Read what has been counted before, and go on from there."""
@@ -47,15 +48,16 @@ class Sharing:
 
     async def close(self) -> None:
         """Tell what is left."""
+        self._over.set()
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await self._task  # a round that is under way ends first: two at once would tell the same twice
         await self._round(self._shared.exchange_out())
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._every_s)
+        while not self._over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), self._every_s)
+                return
             await self._round(self._shared.exchange_out())
 
     async def _round(self, told: list[Told]) -> None:

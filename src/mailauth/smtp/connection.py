@@ -182,6 +182,8 @@ class Connection(aiosmtpd.smtp.SMTP):
             where = "".join(traceback.format_tb(bug.__traceback__))  # without the text: it may quote the client
             log.error("%s failed: %s\n%s", command, type(bug).__name__, where)
             await self.push(replies.FAULT)
+        if self._ending is not None:  # told while a message was delivered
+            self._leave(replies.bye(self._ending))
 
     async def _say(self, lines: bytes) -> None:
         self._writer.write(lines)

@@ -193,8 +193,6 @@ class SubmissionProtocol(Connection):
             return
         envelope.content = envelope.original_content = written(stuffed)
         await self.push(await self._deliver())
-        if self._ending is not None:
-            self._leave(replies.bye(self._ending))
 
     async def _mail_data(self) -> bytes | None:
         """The mail data before its end; None: it was too big. (aiosmtpd keeps an object for each line.)"""

@@ -149,6 +149,8 @@ class Applier:
         said: what it said before, as it was read just now. While nothing can be said, whoever changes something waits
         its time out, and logins go on here until that one has given up.
         """
+        if said is not None and said < 0:  # given up
+            said = None
         unsaid = {number: answer for number, answer in self._unsaid.items() if said is None or number > said}
         try:
             with self._store.transaction() as tx:
@@ -157,6 +159,7 @@ class Applier:
                     tx.write(self._store.sql.ADD_ANSWER, ended=answer.ended, report=answer.report, **values)
                 is_known = tx.write(self._store.sql.SET_APPLIED, row_id=self._id, applied=self._applied) > 0
                 if not is_known:
+                    tx.write(self._store.sql.REMOVE_PROCESS, row_id=self._id)
                     self._register(tx)
         except (StoreUnavailable, Clash) as fault:
             if not self._is_mute:

@@ -44,9 +44,11 @@ ADD_PROCESS = (
     .inline()
     .values({name: bindparam(name) for name in ("id", "host", "pid", "started_at", "applied")})
 )
-SET_APPLIED = update(processes).where(processes.c.id == bindparam("row_id")).values(applied=bindparam("applied"))
+_known = update(processes).where(processes.c.id == bindparam("row_id"), processes.c.applied >= _ZERO)
+SET_APPLIED = _known.values(applied=bindparam("applied"))
+GIVE_PROCESS_UP = _known.where(processes.c.applied < bindparam("number")).values(applied=literal_column("-1"))
 REMOVE_PROCESS = delete(processes).where(processes.c.id == bindparam("row_id"))
-FORGET_PROCESS = REMOVE_PROCESS.where(processes.c.applied < bindparam("number"))
+PRUNE_PROCESSES = delete(processes).where(processes.c.applied < _ZERO)
 
 ADD_ANSWER = (
     insert(answers).inline().values({name: bindparam(name) for name in ("number", "process_id", "ended", "report")})

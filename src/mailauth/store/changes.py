@@ -44,15 +44,21 @@ class Effect:
     """What came of a change in the running processes. Handed to the function that makes it, and filled in by that.
 
     number: of the change, of several made as one the last; None: nothing was changed. count: of changes. ended:
-    sessions. silent: processes that did not answer; nobody new gets in there until they have applied the change.
-    answers: by process.
+    sessions. silent: processes that were waited for and did not answer; absent: those that had been given up before.
+    Nobody new gets in there until they have applied the change. answers: by process.
     """
 
     number: int | None = None
     count: int = 1
     ended: int = 0
     silent: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
+
+    @property
+    def without_answer(self) -> list[str]:
+        """All processes whose sessions nobody knows of."""
+        return [*self.silent, *self.absent]
 
 
 def new_token() -> str:
@@ -124,19 +130,21 @@ def wait_until_applied(store: Store, effect: Effect, *, clock: Callable[[], floa
     deadline = clock() + LEASE_S + MARGIN_S
     number = effect.number or 0
     try:
-        waited_for = _behind(store, number)
+        waited_for, absent = _behind(store, number)
         while waited_for and clock() < deadline:
             time.sleep(PAUSE_S)
-            waited_for = _behind(store, number)
-        for row in waited_for:
-            if _is_forgotten(store, row, number):
-                effect.silent.append(f"process {row['pid']} at {row['host'].partition('/')[0]}")
+            waited_for, _ = _behind(store, number)
+        if waited_for:
+            _give_up(store, waited_for, number)
+        _, given_up = _behind(store, number)
         with store.reading() as tx:
             rows = tx.rows(store.sql.ANSWERS, first=number - effect.count + 1, last=number)
     except (StoreUnavailable, CommitUnknown):
         time.sleep(max(0.0, deadline - clock()))
         effect.silent.append("every process (the store was lost meanwhile)")
         return
+    for process_id, name in given_up.items():
+        (effect.absent if process_id in absent else effect.silent).append(name)
     for row in rows:
         before = effect.answers.get(row["process_id"], Answer())
         effect.answers[row["process_id"]] = Answer(before.ended + row["ended"], before.report + row["report"])
@@ -150,8 +158,12 @@ def drop_answers(store: Store, number: int) -> None:
 
 
 def prune(store: Store, now: float) -> None:
-    """Delete changes that have been kept long enough, with their answers. Raises StoreUnavailable."""
+    """Delete changes that have been kept long enough, with their answers, and processes that were given up.
+
+    Raises StoreUnavailable.
+    """
     with store.transaction() as tx:
+        tx.write(store.sql.PRUNE_PROCESSES)
         tx.write(store.sql.PRUNE_CHANGES, before=now - KEPT_S)
         tx.write(store.sql.PRUNE_ANSWERS)
 
@@ -166,21 +178,30 @@ def this_host() -> str:
         return f"{name}/{secrets.token_hex(8)}"
 
 
-def _behind(store: Store, number: int) -> list[Row]:
-    """The processes that have not applied this change; those that ended without saying so are forgotten."""
+def _behind(store: Store, number: int) -> tuple[list[Row], dict[str, str]]:
+    """The processes that have not applied this change, and the names of those that were given up.
+
+    Those that ended without saying so are forgotten.
+    """
     with store.reading() as tx:
         rows = [row for row in tx.rows(store.sql.PROCESSES) if row["applied"] < number]
     here = this_host() if rows else ""
-    dead = [row for row in rows if row["host"] == here and not _is_alive(row["pid"])]
-    for row in dead:
-        _is_forgotten(store, row, number)
-    return [row for row in rows if row not in dead]
+    dead = {row["id"] for row in rows if row["host"] == here and not _is_alive(row["pid"])}
+    if dead:
+        with store.transaction() as tx:
+            for process_id in dead:
+                tx.write(store.sql.REMOVE_PROCESS, row_id=process_id)
+    there = [row for row in rows if row["id"] not in dead]
+    given_up = [row for row in there if row["applied"] < 0]
+    names = {row["id"]: f"process {row['pid']} at {row['host'].partition('/')[0]}" for row in given_up}
+    return [row for row in there if row["applied"] >= 0], names
 
 
-def _is_forgotten(store: Store, row: Row, number: int) -> bool:
-    """Forget a process that has not applied this change; False: it has, at the last moment."""
+def _give_up(store: Store, rows: list[Row], number: int) -> None:
+    """Wait for these no more, unless they have applied this change at the last moment."""
     with store.transaction() as tx:
-        return tx.write(store.sql.FORGET_PROCESS, row_id=row["id"], number=number) > 0
+        for row in rows:
+            tx.write(store.sql.GIVE_PROCESS_UP, row_id=row["id"], number=number)
 
 
 def _is_alive(pid: int) -> bool:

@@ -93,9 +93,13 @@ class Folding:
     def give_back(self, batch: Batch) -> None:
         """That could not be written: keep it for the next time, unless something newer has taken its place."""
         for fold, row in batch.logins.items():
-            self._pending.logins.setdefault(fold, row)
+            if fold in self._pending.logins or len(self._pending.logins) < MAX_PENDING:
+                self._pending.logins.setdefault(fold, row)
+            else:
+                self._dropped += row["count"]
         for credential_id, values in batch.uses.items():
-            self._pending.uses.setdefault(credential_id, values)
+            if len(self._pending.uses) < MAX_PENDING:
+                self._pending.uses.setdefault(credential_id, values)
             self._use_written_at.pop(credential_id, None)
         self._observations.give_back(batch.observations)
 

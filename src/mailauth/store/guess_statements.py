@@ -96,7 +96,8 @@ GUESS_KEYS = select(*_key).where(_row.kind != _KNOWN)
 ACCOUNT_LOGIN = select(accounts.c.login).where(accounts.c.id == bindparam("account_id"))
 
 # A clock that was set back: what is of the future would not fall until it has come.
-THAW_GUESSES = update(guesses).where(_row.at > _real("horizon")).values(at=_real("past"))
+_of_the_future = select(*_key).where(_row.at > _real("horizon")).order_by(*_key).with_for_update()
+THAW_GUESSES = update(guesses).where(tuple_(*_key).in_(_of_the_future)).values(at=_real("past"))
 PRUNE_GUESSES = _delete(select(*_key).where(_row.kind == bindparam("kind"), _left() <= _ZERO))
 PRUNE_KNOWN = _delete(select(*_key).where(_row.kind == _KNOWN, _row.at < _real("before")))
 COUNT_GUESSES = select(

@@ -98,7 +98,7 @@ class HighWater:
             found = _news(store, known)
             if found is not None:
                 self._raise(*found)
-        except (OSError, Unreadable, StoreUnavailable, BadRecord) as fault:
+        except (OSError, Unreadable, StoreUnavailable, BadRecord, ValueError) as fault:  # ValueError: no JSON
             if not self._is_failing:
                 told = f"{fault.strerror}" if isinstance(fault, OSError) else str(fault)
                 log.warning("%s is not up to date: %s; a restored backup may not be seen to be one", self.path, told)

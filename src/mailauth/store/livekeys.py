@@ -120,12 +120,17 @@ class LiveKeys:
     async def _mend(self) -> None:
         standing = self._ring
         try:
-            found = await asyncio.to_thread(self._read)
-        except (KeyFileError, WrongKey, StoreUnavailable, BadRecord) as fault:
-            log.error("server keys: %s", fault)
-        else:
-            if self._ring is standing:  # otherwise what was read may be older
-                self._take(found)
-                log.warning("server keys read again from %s: %s", self._path, ", ".join(map(str, self._ring.ids)))
-        await asyncio.sleep(AGAIN_S)
-        self._mending = None
+            try:
+                found = await asyncio.to_thread(self._read)
+            except (KeyFileError, WrongKey, StoreUnavailable, BadRecord) as fault:
+                log.error("server keys: %s", fault)
+            else:
+                self._take_found(found, standing)
+            await asyncio.sleep(AGAIN_S)
+        finally:
+            self._mending = None
+
+    def _take_found(self, found: KeyRing, standing: KeyRing) -> None:
+        if self._ring is standing:  # otherwise what was read may be older
+            self._take(found)
+            log.warning("server keys read again from %s: %s", self._path, ", ".join(map(str, self._ring.ids)))

@@ -63,9 +63,10 @@ class StorePassdb:
         try:
             return account_from(rows) if rows else None
         except UnknownKey:
-            if asking is self._asking:
-                raise
-        # The keys were replaced while the store was slow to answer, and something was made under a new one since.
+            known = {key_id for key_id, _ in selectors}
+            if asking is self._asking or (selectors and not known.issuperset(self._asking.place)):
+                raise  # a key came meanwhile whose selector was not handed in: it cannot be said what there is
+        # Keys were taken away while the store was slow to answer.
         return await self.lookup(login, [pair for pair in selectors if pair[0] in self._asking.place])
 
     async def session(self, account_id: int, credential_id: int | None) -> Account | None:

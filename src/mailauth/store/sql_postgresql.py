@@ -93,9 +93,10 @@ PRUNE_CHANGES = 'DELETE FROM changes WHERE changes.at < %(before)s'
 POLL = 'SELECT change_counter.number, (SELECT processes.applied FROM processes WHERE processes.id = %(process_id)s::VARCHAR) AS applied FROM change_counter'
 PROCESSES = 'SELECT processes.id, processes.host, processes.pid, processes.started_at, processes.applied FROM processes ORDER BY processes.started_at, processes.id'
 ADD_PROCESS = 'INSERT INTO processes (id, host, pid, started_at, applied) VALUES (%(id)s::VARCHAR, %(host)s::VARCHAR, %(pid)s::INTEGER, %(started_at)s, %(applied)s::BIGINT)'
-SET_APPLIED = 'UPDATE processes SET applied=%(applied)s::BIGINT WHERE processes.id = %(row_id)s::VARCHAR'
+SET_APPLIED = 'UPDATE processes SET applied=%(applied)s::BIGINT WHERE processes.id = %(row_id)s::VARCHAR AND processes.applied >= 0'
+GIVE_PROCESS_UP = 'UPDATE processes SET applied=-1 WHERE processes.id = %(row_id)s::VARCHAR AND processes.applied >= 0 AND processes.applied < %(number)s::BIGINT'
 REMOVE_PROCESS = 'DELETE FROM processes WHERE processes.id = %(row_id)s::VARCHAR'
-FORGET_PROCESS = 'DELETE FROM processes WHERE processes.id = %(row_id)s::VARCHAR AND processes.applied < %(number)s::BIGINT'
+PRUNE_PROCESSES = 'DELETE FROM processes WHERE processes.applied < 0'
 ADD_ANSWER = 'INSERT INTO answers (number, process_id, ended, report) VALUES (%(number)s::BIGINT, %(process_id)s::VARCHAR, %(ended)s::INTEGER, %(report)s::VARCHAR)'
 ANSWERS = 'SELECT answers.number, answers.process_id, answers.ended, answers.report FROM answers WHERE answers.number >= %(first)s::BIGINT AND answers.number <= %(last)s::BIGINT ORDER BY answers.number, answers.process_id'
 DROP_ANSWERS = 'DELETE FROM answers WHERE answers.number = %(number)s::BIGINT'
@@ -106,7 +107,7 @@ GUESSES_SINCE = 'SELECT guesses.kind, guesses.subject, guesses.spent, guesses.at
 GUESSES_ABOVE = 'SELECT guesses.kind, guesses.subject, guesses.spent, guesses.at FROM guesses WHERE guesses.kind = %(kind)s::VARCHAR AND guesses.spent > %(spent)s ORDER BY guesses.subject'
 GUESS_KEYS = "SELECT guesses.kind, guesses.subject FROM guesses WHERE guesses.kind != 'known'"
 ACCOUNT_LOGIN = 'SELECT accounts.login FROM accounts WHERE accounts.id = %(account_id)s::BIGINT'
-THAW_GUESSES = 'UPDATE guesses SET at=%(past)s WHERE guesses.at > %(horizon)s'
+THAW_GUESSES = 'UPDATE guesses SET at=%(past)s WHERE (guesses.kind, guesses.subject) IN (SELECT guesses.kind, guesses.subject FROM guesses WHERE guesses.at > %(horizon)s ORDER BY guesses.kind, guesses.subject FOR UPDATE)'
 PRUNE_GUESSES = 'DELETE FROM guesses WHERE (guesses.kind, guesses.subject) IN (SELECT guesses.kind, guesses.subject FROM guesses WHERE guesses.kind = %(kind)s::VARCHAR AND greatest(0, guesses.spent - greatest(0, %(now)s - guesses.at) / CAST(%(refill_s)s AS DOUBLE PRECISION)) <= 0 ORDER BY guesses.kind, guesses.subject FOR UPDATE)'
 PRUNE_KNOWN = "DELETE FROM guesses WHERE (guesses.kind, guesses.subject) IN (SELECT guesses.kind, guesses.subject FROM guesses WHERE guesses.kind = 'known' AND guesses.at < %(before)s ORDER BY guesses.kind, guesses.subject FOR UPDATE)"
 COUNT_GUESSES = "SELECT count(*) FILTER (WHERE guesses.kind = 'known') AS known, count(*) FILTER (WHERE guesses.kind != 'known') AS counted FROM guesses"

@@ -93,9 +93,10 @@ PRUNE_CHANGES = 'DELETE FROM changes WHERE changes.at < :before'
 POLL = 'SELECT change_counter.number, (SELECT processes.applied FROM processes WHERE processes.id = :process_id) AS applied FROM change_counter'
 PROCESSES = 'SELECT processes.id, processes.host, processes.pid, processes.started_at, processes.applied FROM processes ORDER BY processes.started_at, processes.id'
 ADD_PROCESS = 'INSERT INTO processes (id, host, pid, started_at, applied) VALUES (:id, :host, :pid, :started_at, :applied)'
-SET_APPLIED = 'UPDATE processes SET applied=:applied WHERE processes.id = :row_id'
+SET_APPLIED = 'UPDATE processes SET applied=:applied WHERE processes.id = :row_id AND processes.applied >= 0'
+GIVE_PROCESS_UP = 'UPDATE processes SET applied=-1 WHERE processes.id = :row_id AND processes.applied >= 0 AND processes.applied < :number'
 REMOVE_PROCESS = 'DELETE FROM processes WHERE processes.id = :row_id'
-FORGET_PROCESS = 'DELETE FROM processes WHERE processes.id = :row_id AND processes.applied < :number'
+PRUNE_PROCESSES = 'DELETE FROM processes WHERE processes.applied < 0'
 ADD_ANSWER = 'INSERT INTO answers (number, process_id, ended, report) VALUES (:number, :process_id, :ended, :report)'
 ANSWERS = 'SELECT answers.number, answers.process_id, answers.ended, answers.report FROM answers WHERE answers.number >= :first AND answers.number <= :last ORDER BY answers.number, answers.process_id'
 DROP_ANSWERS = 'DELETE FROM answers WHERE answers.number = :number'
@@ -106,7 +107,7 @@ GUESSES_SINCE = 'SELECT guesses.kind, guesses.subject, guesses.spent, guesses.at
 GUESSES_ABOVE = 'SELECT guesses.kind, guesses.subject, guesses.spent, guesses.at FROM guesses WHERE guesses.kind = :kind AND guesses.spent > :spent ORDER BY guesses.subject'
 GUESS_KEYS = "SELECT guesses.kind, guesses.subject FROM guesses WHERE guesses.kind != 'known'"
 ACCOUNT_LOGIN = 'SELECT accounts.login FROM accounts WHERE accounts.id = :account_id'
-THAW_GUESSES = 'UPDATE guesses SET at=:past WHERE guesses.at > :horizon'
+THAW_GUESSES = 'UPDATE guesses SET at=:past WHERE (guesses.kind, guesses.subject) IN (SELECT guesses.kind, guesses.subject FROM guesses WHERE guesses.at > :horizon ORDER BY guesses.kind, guesses.subject)'
 PRUNE_GUESSES = 'DELETE FROM guesses WHERE (guesses.kind, guesses.subject) IN (SELECT guesses.kind, guesses.subject FROM guesses WHERE guesses.kind = :kind AND max(0, guesses.spent - max(0, :now - guesses.at) / (:refill_s + 0.0)) <= 0 ORDER BY guesses.kind, guesses.subject)'
 PRUNE_KNOWN = "DELETE FROM guesses WHERE (guesses.kind, guesses.subject) IN (SELECT guesses.kind, guesses.subject FROM guesses WHERE guesses.kind = 'known' AND guesses.at < :before ORDER BY guesses.kind, guesses.subject)"
 COUNT_GUESSES = "SELECT count(*) FILTER (WHERE guesses.kind = 'known') AS known, count(*) FILTER (WHERE guesses.kind != 'known') AS counted FROM guesses"

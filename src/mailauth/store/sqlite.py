@@ -92,7 +92,9 @@ class SqliteDriver:
         """A bare connection in autocommit to the file, which must be there. Raises StoreUnavailable."""
         try:
             if not self.path.exists():
-                raise StoreUnavailable(f"{self.name}: there is no store; `mailauth init` makes one")
+                raise StoreUnavailable(
+                    f"{self.name}: there is no store; put it back, or make a new site with `mailauth init`"
+                )
         except OSError as error:  # a lost network file system, a folder that may not be entered
             raise StoreUnavailable(f"{self.name}: {error.strerror}") from None
         try:

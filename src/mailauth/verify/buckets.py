@@ -138,4 +138,5 @@ class Buckets:
         table = self._tables[kind]
         table[subject] = bucket
         if len(table) > MOST_BUCKETS:
-            table.popitem(last=False)
+            gone, _ = table.popitem(last=False)
+            self._untold.pop((kind, gone), None)

@@ -45,5 +45,7 @@ class Rehashing:
     async def _rehash(self, account_id: int, old: str, secret: bytes) -> None:
         try:
             await self._records.replace_web_record(account_id, old, await self._hashes.hash(secret, Lane.LAST))
-        except (StoreUnavailable, BadRecord, HashUnavailable, PoolBusy) as fault:
+        except PoolBusy as busy:  # expected in a rush of old hashes
+            log.debug("web password of account %d not rehashed, will be at its next login: %s", account_id, busy)
+        except (StoreUnavailable, BadRecord, HashUnavailable) as fault:
             log.warning("web password of account %d not rehashed, will be at its next login: %s", account_id, fault)

@@ -103,9 +103,11 @@ class Verifier:
         for _ in range(MAX_READS):
             trace.mark = changes.mark()
             outcome = await self._judge(trace)
+            if type(outcome) is Defer:
+                return outcome
+            await changes.current()  # a refusal too: the store that was read may not be ours any more
             if type(outcome) is not Accept or outcome.stay is None:
                 return outcome
-            await changes.current()
             if not changes.touched(trace.mark, outcome.principal.account_id, outcome.stay.domain_id):
                 return outcome
         raise StoreUnavailable("the account was changed again and again while it was judged")

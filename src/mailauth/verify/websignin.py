@@ -1,7 +1,7 @@
 """The web password at the web portal: the first half of signing in there.
 
 Rule: it opens no mail service, and no app password opens the portal. The limits are those of the mail services, and one
-wrong password counts once over all of them.
+wrong password counts once over all of them; who hangs up while it is judged has guessed.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from typing import assert_never
 
 from mailauth import names
 from mailauth.attempt import Attempt, Credential, Service
-from mailauth.interfaces import Account, Passdb, Throttle, WebMatch
-from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject
+from mailauth.interfaces import Account, Changes, Passdb, StoreUnavailable, Throttle, WebMatch
+from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject, Stay
 from mailauth.verify.matching import Matching, Trace
 
 MAX_SECRET_BYTES = 1024
+MAX_READS = 4
 
 
 class WebSignIn:
-    """interfaces.WebPasswords. delay_s: a refusal takes so long, whatever was looked up or hashed."""
+    """interfaces.WebPasswords. changes: see interfaces.Changes. delay_s: a refusal takes so long, whatever was done."""
 
     def __init__(
         self,
         passdb: Passdb,
         matching: Matching,
         throttle: Throttle | None,
+        changes: Changes,
         *,
         delay_s: float = 1.0,
         clock: Callable[[], float] = time.time,
@@ -35,6 +37,7 @@ class WebSignIn:
         self._passdb = passdb
         self._matching = matching
         self._throttle = throttle
+        self._changes = changes
         self._delay_s = delay_s
         self._clock = clock
 
@@ -45,15 +48,18 @@ class WebSignIn:
         trace = Trace(attempt, self._clock(), portal=True, device=device)
         outcome: Outcome = Defer(Cause.BUG)
         try:
-            outcome = await self._judge(trace)
+            outcome = await self._judge_as_it_stands(trace)
+        except asyncio.CancelledError:
+            trace.claim = None  # left unsettled: whoever does not wait for the answer has guessed all the same
+            raise
         finally:
             if trace.claim is not None:
                 trace.claim.settle(outcome)
         match outcome:
-            case Accept(principal):
+            case Accept(principal, stay):
                 if self._throttle is not None:
-                    self._throttle.welcome(attempt.peer, principal.account_id)
-                return WebMatch(principal.account_id, principal.login)
+                    self._throttle.welcome(attempt.peer, principal.account_id, device)
+                return WebMatch(principal.account_id, principal.login, None if stay is None else stay.web_changed_at)
             case Defer(_, wait_s):
                 return wait_s or self._delay_s
             case Reject():
@@ -61,6 +67,20 @@ class WebSignIn:
                 return None
             case _:
                 assert_never(outcome)
+
+    async def _judge_as_it_stands(self, trace: Trace) -> Outcome:
+        """As verifier.Verifier does: nobody gets in by what is not true any more."""
+        for _ in range(MAX_READS):
+            trace.mark = self._changes.mark()
+            outcome = await self._judge(trace)
+            if type(outcome) is Defer:
+                return outcome
+            await self._changes.current()
+            if type(outcome) is not Accept or outcome.stay is None:
+                return outcome
+            if not self._changes.touched(trace.mark, outcome.principal.account_id, outcome.stay.domain_id):
+                return outcome
+        raise StoreUnavailable("the account was changed again and again while it was judged")
 
     async def _judge(self, trace: Trace) -> Outcome:
         account = await self._account(trace)
@@ -73,7 +93,8 @@ class WebSignIn:
             return Reject(Reason.WRONG_PASSWORD)
         if not account.enabled or not account.domain_enabled:
             return Reject(Reason.DISABLED)
-        return Accept(Principal(account.id, account.login, None))
+        stay = Stay(trace.mark, account.domain_id, account.web_changed_at, None)
+        return Accept(Principal(account.id, account.login, None), stay)
 
     async def _account(self, trace: Trace) -> Account | None:
         try:
