@@ -7,6 +7,7 @@ import contextlib
 import imaplib
 import os
 import poplib
+import secrets
 import signal
 import smtplib
 import socket
@@ -14,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,17 +34,25 @@ ACTOR = "test"
 QUICK = Argon2id(1, 8, 1)  # weak on purpose: tests measure behaviour, not strength
 SERVING_S = 30.0
 
+PORTS, WORKERS = range(10_000, 32_000), 8  # below those that systems give to outgoing connections
+_given: deque[int] = deque(maxlen=500)
+
 DOORS = tuple((service, tls) for service in Service for tls in ("implicit", "starttls"))
 Client = imaplib.IMAP4 | poplib.POP3 | smtplib.SMTP
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in socks:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in socks]
+    """Ports nobody listens on now, and that nobody else gets soon: no other test, no worker, no outgoing connection."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports: list[int] = []
+    while len(ports) < count:
+        port = secrets.choice(PORTS[worker % WORKERS :: WORKERS])
+        with contextlib.suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.append(port)
+                ports.append(port)
+    return ports
 
 
 @dataclass

@@ -59,7 +59,7 @@ class Household:
     def assert_ended(self, credentials: set[str], services: set[Service]) -> int:
         """Those of these credentials on these services were told goodbye, and no others. How many those were."""
         gone = {key for key in self.clients if key[2] in credentials and STATES[key[1]] in services}
-        for key in gone:
+        for key in sorted(gone, key=lambda key: key[1] == "smtp within DATA"):  # those when all others have ended
             client = self.clients[key]
             if key[1] == "smtp within DATA":
                 try_to_finish(client)

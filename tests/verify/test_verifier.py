@@ -547,3 +547,27 @@ async def test_a_listener_that_fails_takes_no_login_along(bench):
     bench.passdb.add(ALICE, WEB)
     assert type(await bench.try_()) is Accept
     assert len(bench.seen) == 1
+
+
+async def test_a_key_that_comes_into_use_while_the_store_is_slow_makes_no_right_password_wrong():
+    bench = Bench()
+    bench.passdb.add(ALICE)
+    bench.passdb.mint(ALICE, APP)
+    keys, lookup = bench.verifier._keys, bench.passdb.lookup
+    came = []
+
+    async def slow(login, selectors):
+        if not came:
+            came.append(2)
+            raise UnknownKey("made under a key that came meanwhile")
+        return await lookup(login, selectors)
+
+    class Growing:
+        newest = 1
+
+        def selectors(self, login, cleaned):
+            return (*keys.selectors(login, cleaned), *[(key, 0) for key in came])
+
+    bench.passdb.lookup = slow
+    bench.verifier._keys = Growing()
+    assert await bench.try_(APP) == Accept(Principal(1, ALICE, 100))

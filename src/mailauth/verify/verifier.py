@@ -12,7 +12,16 @@ from collections.abc import Callable
 from mailauth import apppassword, names
 from mailauth.attempt import Attempt
 from mailauth.events import Events, LoginJudged
-from mailauth.interfaces import Account, Changes, Keys, Passdb, StoredAppPassword, StoreUnavailable, Throttle
+from mailauth.interfaces import (
+    Account,
+    Changes,
+    Keys,
+    Passdb,
+    StoredAppPassword,
+    StoreUnavailable,
+    Throttle,
+    UnknownKey,
+)
 from mailauth.logs import whereabouts
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject, Stay
 from mailauth.verify import policy
@@ -164,7 +173,13 @@ class Verifier:
         return account
 
     async def _read(self, login: str, cleaned: str | None) -> Account | None:
-        return await self._passdb.lookup(login, () if cleaned is None else self._keys.selectors(login, cleaned))
+        selectors = () if cleaned is None else self._keys.selectors(login, cleaned)
+        try:
+            return await self._passdb.lookup(login, selectors)
+        except UnknownKey:
+            if cleaned is None or (now := self._keys.selectors(login, cleaned)) == selectors:
+                raise
+        return await self._passdb.lookup(login, now)  # a key came into use while the store was slow to answer
 
     async def _app_password(
         self, account: Account, cleaned: str | None, trace: Trace
