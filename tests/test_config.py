@@ -97,7 +97,7 @@ REFUSED = {
     '[store]\nurl = "sqlite:///a"\n': "section [key] is missing; `mailauth init` writes a whole file",
     "[store\n": "is not valid TOML: ",
     NEEDED + "[stroe]\n": "section [stroe]: is unknown to this version; did you mean section [store]?",
-    NEEDED + "[portal]\n": "section [portal]: is unknown to this version; there are: store, key, tls, listen, ",
+    NEEDED + "[webmail]\n": "section [webmail]: is unknown to this version; there are: store, key, tls, listen, ",
     NEEDED + "[replies]\nrefusal_delay = 1\n": "[replies] refusal_delay: is unknown to this version; "
     "did you mean refusal_delay_s?",
     NEEDED + "[log]\nzzzz = 1\n": "[log] zzzz: is unknown to this version; there are: level, file",

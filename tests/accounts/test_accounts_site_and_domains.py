@@ -64,7 +64,7 @@ def test_a_maximum_out_of_bounds_is_refused(store, number):
         ),
         # without a start it is at once, and reached
         ({}, {"policy": "enforced"}, ("enforced", None, 1), (0, None, 0)),
-        ({}, {"two_factor": True}, ("optional", None, 0), (1, None, 1)),
+        ({}, {"two_factor": True}, ("optional", None, 0), (1, NOW, 1)),
         ({}, {"policy": "enforced", "enforce_from": NOW - 1}, ("enforced", NOW - 1, 1), (0, None, 0)),
         # a start alone is that of the policy there is, and is reached anew
         ({"policy": "enforced"}, {"enforce_from": NOW + 1}, ("enforced", NOW + 1, 0), (0, None, 0)),
@@ -72,6 +72,9 @@ def test_a_maximum_out_of_bounds_is_refused(store, number):
         ({"policy": "enforced"}, {"policy": "optional"}, ("optional", None, 0), (0, None, 0)),
         ({"policy": "enforced", "enforce_from": NOW + 9}, {"policy": "enforced"}, ("enforced", None, 1), (0, None, 0)),
         ({"two_factor": True}, {"two_factor": False}, ("optional", None, 0), (0, None, 0)),
+        # a second factor that is demanded already is not demanded anew, one that was to be later is from now on
+        ({"two_factor": True, "enforce_from": NOW - 9}, {"two_factor": True}, ("optional", None, 0), (1, NOW - 9, 1)),
+        ({"two_factor": True, "enforce_from": NOW + 9}, {"two_factor": True}, ("optional", None, 0), (1, NOW, 1)),
         # what is not named stays
         (
             {"policy": "enforced", "two_factor": True, "enforce_from": NOW + 9},
@@ -123,7 +126,8 @@ def test_a_domain_is_changed_and_shown(store):
     assert view == show_domain(store, "example.test")
     assert (view.enabled, view.imap, view.pop3, view.smtp, view.two_factor) == (False, True, False, True, True)
     row = list(audit(store))[-1]
-    assert row.detail == "example.test: two_factor: off -> on; pop3: on -> off; enabled: on -> off"
+    assert row.detail.startswith("example.test: two_factor: off -> on; two_factor_from: at once -> 20")
+    assert row.detail.endswith("; pop3: on -> off; enabled: on -> off")
     set_domain(store, "example.test", DomainChange(pop3=True, smtp=False), **ROOT)
     assert show_domain(store, "example.test").pop3
     assert not show_domain(store, "example.test").smtp

@@ -46,7 +46,7 @@ def ids(store: Store, ring: Any) -> dict[str, int]:
 
 def set_account(**changed: Any) -> Does:
     return lambda store, ids, effect: mailboxes.set_account(
-        store, ALICE, AccountChange(**changed), actor=ACTOR, effect=effect
+        store, ALICE, AccountChange(**changed), actor=ACTOR, effect=effect, now=NOW
     )
 
 
@@ -98,7 +98,13 @@ DONE: dict[str, tuple[Does, list[tuple[str, str | None, dict[str, Any]]]]] = {
     "mode on": (set_account(mode=True), [("account-changed", ACCOUNT, {"login": ALICE, "set": {"mode_on": 1}})]),
     "second factor": (
         set_account(two_factor=True),
-        [("account-changed", ACCOUNT, {"login": ALICE, "set": {"two_factor": 1, "two_factor_reached": 1}})],
+        [
+            (
+                "account-changed",
+                ACCOUNT,
+                {"login": ALICE, "set": {"two_factor": 1, "two_factor_from": NOW, "two_factor_reached": 1}},
+            )
+        ],
     ),
     "no change": (set_account(enabled=True, pop3=True), []),
     "web password": (set_web_password(keep=True), [("web-password-changed", ACCOUNT, WEB)]),

@@ -192,7 +192,7 @@ async def test_demands_and_switches_of_all_levels(store, ring, alice):
         found = await passdb.lookup(alice, ())
     assert found.demands == (
         Demand(PolicyLevel.ENFORCED, 4e9, False, False, None, False),
-        Demand(PolicyLevel.OBSERVE, None, False, True, None, True),
+        Demand(PolicyLevel.OBSERVE, None, False, True, 1e9, True),
         NO_DEMAND,
     )
     assert found.services == {Service.IMAP}

@@ -23,13 +23,16 @@ def test_the_migrations_come_to_the_tables_of_the_schema(database):
         assert compare_metadata(context, metadata) == []
 
 
+WITH_IDS = {"domains", "accounts", "app_passwords", "audit", "notices", "api_tokens"}
+
+
 def test_ids_are_never_given_twice(database):
     if database.url.startswith("sqlite"):
         tables = dict(database.run("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
-        assert all("AUTOINCREMENT" in tables[name] for name in ("domains", "accounts", "app_passwords", "audit"))
+        assert all("AUTOINCREMENT" in tables[name] for name in WITH_IDS)
     else:
         rows = database.run("SELECT table_name FROM information_schema.columns WHERE is_identity = 'YES'")
-        assert {name for (name,) in rows} == {"domains", "accounts", "app_passwords", "audit"}
+        assert {name for (name,) in rows} == WITH_IDS
 
 
 def test_head_is_the_newest_migration():
@@ -86,6 +89,17 @@ ARGUED = {
     "processes.id": "random",
     "answers.process_id": "that id",
     "audit.fold": "a random id of the process, and a number that counts its rows",
+    "factors.state": "what is sealed under a server key, MACs under one, and the slow hashes of recovery codes",
+    "factor_claims.claim": "a MAC under the server key, of an identity that is no secret",
+    "tallies.subject": "an account, an address, or a MAC under the server key of a telephone number",
+    "portal_sessions.id": "SHA-256 of 256 random bits, which nobody tries",
+    "portal_sessions.csrf": "random, and of no use without the session",
+    "questions.id": "random, and of no use without the session",
+    "questions.pending": "that id, and what is sealed under a server key",
+    "portal_actions.id": "SHA-256 of 256 random bits",
+    "devices.id": "SHA-256 of 256 random bits",
+    "vouchers.id": "SHA-256 of 118 random bits",
+    "api_tokens.digest": "SHA-256 of 256 random bits",
 }
 # And here are those that hold what they are called, in clear.
 _POLICY = "policy enforce_from policy_reached two_factor two_factor_from two_factor_reached max_app_passwords"
@@ -93,7 +107,8 @@ CLEAR = {
     "site": f"id created_at {_POLICY}",
     "server_keys": "id",
     "domains": f"id name enabled services created_at {_POLICY}",
-    "accounts": f"id domain_id login enabled client_logon services mode_on web_changed_at created_at {_POLICY}",
+    "accounts": f"id domain_id login enabled client_logon services mode_on web_changed_at created_at {_POLICY} "
+    "role language recovery_address ever_had_factor",
     "aliases": "address account_id created_at",
     "app_passwords": "id account_id key_id label services networks expires_at suspended created_at created_by "
     "last_used_at last_used_peer last_used_service last_used_client revoked_at",
@@ -104,6 +119,17 @@ CLEAR = {
     "answers": "number ended report",
     "guesses": "kind subject spent at",
     "observations": "account_id kind network service client credential_id first_at last_at count is_web_password",
+    "domain_admins": "account_id domain_id",
+    "factors": "account_id kind parts key_ids is_alone confirmed_at last_used_at last_used_peer",
+    "factor_claims": "account_id kind",
+    "tallies": "since count ends_at",
+    "portal_sessions": "account_id stage factor created_at seen_at ends_at peer agent language",
+    "questions": "session_id kind purpose expires_at",
+    "portal_actions": "session_id account_id kind params expires_at password_at proved_at proved_by done_at",
+    "devices": "account_id created_at seen_at",
+    "vouchers": "account_id kind created_at created_by expires_at used_at",
+    "api_tokens": "id account_id label scopes created_at created_by expires_at last_used_at last_used_peer revoked_at",
+    "notices": "id account_id at kind actor peer label detail mail_after mailed_at seen_at",
 }
 
 

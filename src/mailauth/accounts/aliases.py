@@ -17,7 +17,7 @@ def add_alias(store: Store, login: str, alias: str, *, actor: str, now: float | 
     login, alias = folded(login), folded(alias)
     try:
         with changing(store, actor, now) as unit:
-            _add(unit, login, alias)
+            added_alias(unit, login, alias)
     except Clash:
         raise Refused(f"somebody else changed {alias} or {login} just now: look, and try again") from None
     return alias
@@ -27,17 +27,23 @@ def remove_alias(store: Store, alias: str, *, actor: str, now: float | None = No
     """Take an alias away, and say whose it was. Raises NoSuch, Refused, StoreUnavailable."""
     alias = folded(alias)
     with changing(store, actor, now) as unit:
-        row = unit.tx.row(unit.sql.ALIAS, address=alias)
-        if row is None or not unit.tx.write(unit.sql.REMOVE_ALIAS, address=alias):
-            raise NoSuch(f"there is no alias {alias}; `mailauth account show` lists those of an account")
-        login: str = row["login"]
-        account = {"login": login, "id": row["account_id"]}
-        unit.record("alias-removed", account, detail=alias)
-        unit.touch("alias-removed", account=account, alias=alias)
+        return removed_alias(unit, alias)
+
+
+def removed_alias(unit: Unit, alias: str) -> str:
+    """The same within a larger change. alias: folded. Raises NoSuch."""
+    row = unit.tx.row(unit.sql.ALIAS, address=alias)
+    if row is None or not unit.tx.write(unit.sql.REMOVE_ALIAS, address=alias):
+        raise NoSuch(f"there is no alias {alias}; `mailauth account show` lists those of an account")
+    login: str = row["login"]
+    account = {"login": login, "id": row["account_id"]}
+    unit.record("alias-removed", account, detail=alias)
+    unit.touch("alias-removed", account=account, alias=alias)
     return login
 
 
-def _add(unit: Unit, login: str, alias: str) -> None:
+def added_alias(unit: Unit, login: str, alias: str) -> None:
+    """Give an account another address within a larger change. Both folded. Raises NoSuch, Refused, Clash."""
     domain = alias.rpartition("@")[2]
     # Whoever adds an address in this domain, account or alias, holds its row: so none can become both.
     if unit.tx.row(unit.sql.LOCK_DOMAIN, name=domain) is None:

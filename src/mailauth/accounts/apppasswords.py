@@ -6,7 +6,7 @@ tombstone: its hash, selector and label, so that a device that still tries it is
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -75,27 +75,27 @@ def mint(
     alphabet: str = apppassword.ALPHABET,
     actor: str,
     now: float | None = None,
+    effect: Effect | None = None,
+    peer: str = "",
+    first: Callable[[Unit], None] = lambda _: None,
 ) -> Minted:
     """Make an app password. The account's mode stays as it is.
 
     networks: CIDRs or addresses from which it works, none: anywhere. expires_at: epoch seconds, None: never.
+    first: what else is to be done, in the same transaction and before. effect: see unit.changing.
     Raises NoSuch, Refused (also at the maximum, in which expired ones count), HashUnavailable, WrongKey,
     StoreUnavailable.
     """
     login = folded(login)
     with looking(store, now) as unit:  # a refusal must not cost a hash
-        terms = {
-            "label": label_from(label),
-            "services": mask_of(services_from(services)),
-            "networks": " ".join(networks_from(networks)),
-            "expires_at": expiry_from(expires_at, unit.now),
-        }
-        _refuse_at_maximum(account_row(unit, login))
+        terms = terms_of(label, services, networks, expires_at, unit.now)
+        refuse_at_maximum(account_row(unit, login))
     for _ in range(MINT_TRIES):
         password = apppassword.mint(alphabet)
         record = hasher.hash(password.encode())
         try:
-            with changing(store, actor, now) as unit:
+            with changing(store, actor, now, effect, peer=peer) as unit:
+                first(unit)
                 row = _insert(unit, login, terms | {"record": record} | _place(unit, ring, login, password))
         except Clash:  # this account has the selector already
             continue
@@ -103,11 +103,23 @@ def mint(
     raise Refused(f"{login}: no new app password could be found; revoke some old ones and try again")
 
 
+def terms_of(
+    label: str, services: Iterable[Service | str], networks: Iterable[str], expires_at: float | None, now: float
+) -> dict[str, Any]:
+    """What an app password is to be like, as it is stored. Raises Refused."""
+    return {
+        "label": label_from(label),
+        "services": mask_of(services_from(services)),
+        "networks": " ".join(networks_from(networks)),
+        "expires_at": expiry_from(expires_at, now),
+    }
+
+
 def listed(store: Store, login: str, *, now: float | None = None) -> list[AppPasswordView]:
     """The live app passwords of an account, oldest first. Raises NoSuch, Refused, StoreUnavailable."""
     login = folded(login)
     with looking(store, now) as unit:
-        return [app_password_view(row, unit.now) for row in _live(unit, account_row(unit, login))]
+        return [app_password_view(row, unit.now) for row in live_rows(unit, account_row(unit, login))]
 
 
 def revoke(
@@ -120,6 +132,7 @@ def revoke(
     actor: str,
     now: float | None = None,
     effect: Effect | None = None,
+    peer: str = "",
 ) -> list[Revoked]:
     """Delete app passwords: those with these ids, or all with this label, or every one (say one of the three).
 
@@ -130,9 +143,9 @@ def revoke(
     if (ids is not None) + (label is not None) + every != 1:
         raise ValueError("say ids, label or every")
     login = folded(login)
-    with changing(store, actor, now, effect) as unit:
+    with changing(store, actor, now, effect, peer=peer) as unit:
         account = locked_account_row(unit, login)
-        live = _live(unit, account)
+        live = live_rows(unit, account)
         return revoke_rows(unit, account, live if every else _chosen(live, login, ids, label))
 
 
@@ -155,14 +168,7 @@ def confirm(
     login = folded(login)
     with changing(store, actor, now) as unit:
         account = locked_account_row(unit, login)
-        live = _live(unit, account)
-        chosen = [row for row in (live if every else _chosen(live, login, ids, None)) if row["suspended"]]
-        for row in chosen:
-            unit.tx.write(unit.sql.CONFIRM_APP_PASSWORD, row_id=row["id"])
-            unit.record("app-password-confirmed", account, credential_id=row["id"], label=row["label"])
-        if chosen:
-            unit.touch("app-password-confirmed", account=account)
-        return [Confirmed(row["id"], row["label"]) for row in chosen]
+        return confirm_rows(unit, account, live_rows(unit, account) if every else chosen_rows(unit, account, ids or ()))
 
 
 def rename(
@@ -171,12 +177,27 @@ def rename(
     """Give an app password another label. Raises NoSuch, Refused, StoreUnavailable."""
     login, label = folded(login), label_from(label)
     with changing(store, actor, now) as unit:
-        account = locked_account_row(unit, login)
-        row = _chosen(_live(unit, account), login, [row_id], None)[0]
-        unit.tx.write(unit.sql.RENAME_APP_PASSWORD, row_id=row_id, label=label)
-        unit.record("app-password-renamed", account, credential_id=row_id, label=label, detail=f"was {row['label']}")
-        unit.touch("app-password-renamed", account=account)
-        return app_password_view(row | {"label": label}, unit.now)
+        return rename_row(unit, locked_account_row(unit, login), row_id, label)
+
+
+def confirm_rows(unit: Unit, account: Row, rows: list[Row]) -> list[Confirmed]:
+    """Let those of these that are suspended open mail again, within a larger change."""
+    chosen = [row for row in rows if row["suspended"]]
+    for row in chosen:
+        unit.tx.write(unit.sql.CONFIRM_APP_PASSWORD, row_id=row["id"])
+        unit.record("app-password-confirmed", account, credential_id=row["id"], label=row["label"])
+    if chosen:
+        unit.touch("app-password-confirmed", account=account)
+    return [Confirmed(row["id"], row["label"]) for row in chosen]
+
+
+def rename_row(unit: Unit, account: Row, row_id: int, label: str) -> AppPasswordView:
+    """Give an app password another label, within a larger change. label: of label_from. Raises NoSuch."""
+    row = chosen_rows(unit, account, [row_id])[0]
+    unit.tx.write(unit.sql.RENAME_APP_PASSWORD, row_id=row_id, label=label)
+    unit.record("app-password-renamed", account, credential_id=row_id, label=label, detail=f"was {row['label']}")
+    unit.touch("app-password-renamed", account=account)
+    return app_password_view(row | {"label": label}, unit.now)
 
 
 def revoke_rows(unit: Unit, account: Row, doomed: list[Row]) -> list[Revoked]:
@@ -200,7 +221,7 @@ def _place(unit: Unit, ring: KeyRing, login: str, password: str) -> dict[str, in
 def _insert(unit: Unit, login: str, values: dict[str, Any]) -> Row:
     """values: the terms, and what the password left."""
     account = locked_account_row(unit, login)
-    _refuse_at_maximum(account)  # again: somebody may have been quicker, and from here on nobody is
+    refuse_at_maximum(account)  # again: somebody may have been quicker, and from here on nobody is
     unit.tx.write(
         unit.sql.ADD_APP_PASSWORD,
         account_id=account["id"],
@@ -209,23 +230,30 @@ def _insert(unit: Unit, login: str, values: dict[str, Any]) -> Row:
         created_by=unit.actor,
         **values,
     )
-    row = _live(unit, account)[-1]  # ids ascend
+    row = live_rows(unit, account)[-1]  # ids ascend
     unit.record("app-password-added", account, credential_id=row["id"], label=row["label"], detail=_terms_told(values))
     unit.touch("app-password-added", account=account, minted=row["id"])
     return row
 
 
-def _live(unit: Unit, account: Row) -> list[Row]:
+def live_rows(unit: Unit, account: Row) -> list[Row]:
+    """The live app passwords of an account, oldest first."""
     return unit.tx.rows(unit.sql.APP_PASSWORDS, account_id=account["id"])
 
 
-def _refuse_at_maximum(account: Row) -> None:
+def refuse_at_maximum(account: Row) -> None:
+    """Raise Refused if this account has as many app passwords as it may have."""
     most = most_app_passwords(account)
     if account["app_passwords"] >= most:
         raise Refused(
             f"{account['login']} has {account['app_passwords']} app passwords, and {most} is the most "
             "(expired ones count until they are revoked): revoke one first, or allow more with --max-app-passwords"
         )
+
+
+def chosen_rows(unit: Unit, account: Row, ids: Collection[int]) -> list[Row]:
+    """Those with these ids. Raises NoSuch if one of them is not there."""
+    return _chosen(live_rows(unit, account), account["login"], ids, None)
 
 
 def _chosen(live: list[Row], login: str, ids: Collection[int] | None, label: str | None) -> list[Row]:

@@ -88,8 +88,9 @@ def policy_values(row: Row, change: _OfPolicy, now: float) -> dict[str, Any]:
     values = {name: row[name] for name in POLICY_COLUMNS}
     if change.policy is not None:
         values |= {"policy": str(change.policy), "enforce_from": None, "policy_reached": 0}
-    if change.two_factor is not None:
-        values |= {"two_factor": int(change.two_factor), "two_factor_from": None, "two_factor_reached": 0}
+    if change.two_factor is not None and not (change.two_factor and _is_demanded(values, now)):
+        start = now if change.two_factor else None  # how long somebody may enrol without more is counted from it
+        values |= {"two_factor": int(change.two_factor), "two_factor_from": start, "two_factor_reached": 0}
     if change.enforce_from is not None:
         _start(values, change, change.enforce_from)
     if change.max_app_passwords is not None:
@@ -140,6 +141,12 @@ def _start(values: dict[str, Any], change: _OfPolicy, at: float) -> None:
         values |= {"enforce_from": at, "policy_reached": 0}
     if change.two_factor:
         values |= {"two_factor_from": at, "two_factor_reached": 0}
+
+
+def _is_demanded(values: Mapping[str, Any], now: float) -> bool:
+    """Whether a second factor is demanded already, since a time that is known."""
+    since = values["two_factor_from"]
+    return bool(values["two_factor"]) and since is not None and _past(since, now)
 
 
 def _past(start: float | None, now: float) -> bool:

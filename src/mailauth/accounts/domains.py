@@ -10,7 +10,7 @@ from mailauth.accounts.refusals import Refused
 from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import DomainView, domain_view
 from mailauth.store.changes import Effect
-from mailauth.store.engine import Store
+from mailauth.store.engine import Row, Store
 from mailauth.store.faults import Clash
 from mailauth.store.rows import ALL_SERVICES
 from mailauth.store.upgrade import NO_POLICY
@@ -23,8 +23,7 @@ def add_domain(store: Store, name: str, *, actor: str, now: float | None = None)
     name = folded_domain(name)
     try:
         with changing(store, actor, now) as unit:
-            insert_domain(unit, name)
-            unit.touch("domain-added", domain_id=domain_row(unit, name)["id"])
+            added_domain(unit, name)
     except Clash:
         raise Refused(f"there is a domain {name} already; `mailauth domain set` changes it") from None
     return name
@@ -45,15 +44,21 @@ def set_domain(
     """
     name = folded_domain(name)
     with changing(store, actor, now, effect) as unit:
-        row = locked_domain_row(unit, name)
-        values = policy_values(row, change, unit.now)
-        values["services"] = services_mask(row["services"], change)
-        values["enabled"] = row["enabled"] if change.enabled is None else int(change.enabled)
-        if any(row[column] != value for column, value in values.items()):
-            unit.tx.write(unit.sql.SET_DOMAIN, row_id=row["id"], **values)
-            unit.record("domain-changed", detail=f"{name}: {differences(row, values)}")
-            unit.touch("domain-changed", domain_id=row["id"], domain=name, set=changed(row, values))
-        return domain_view(row | values)
+        return changed_domain(unit, locked_domain_row(unit, name), change)
+
+
+def changed_domain(unit: Unit, row: Row, change: DomainChange) -> DomainView:
+    """The same within a larger change. row: the domain's, locked. Raises Refused."""
+    values = policy_values(row, change, unit.now)
+    values["services"] = services_mask(row["services"], change)
+    values["enabled"] = row["enabled"] if change.enabled is None else int(change.enabled)
+    if any(row[column] != value for column, value in values.items()):
+        unit.tx.write(unit.sql.SET_DOMAIN, row_id=row["id"], **values)
+        unit.record("domain-changed", detail=f"{row['name']}: {differences(row, values)}")
+        unit.touch("domain-changed", domain_id=row["id"], domain=row["name"], set=changed(row, values))
+    if not values["enabled"]:
+        unit.tx.write(unit.sql.END_PORTAL_SESSIONS_OF_DOMAIN, domain_id=row["id"])
+    return domain_view(row | values)
 
 
 def show_domain(store: Store, name: str) -> DomainView:
@@ -91,14 +96,24 @@ def remove_domain(
     """
     name = folded_domain(name)
     with changing(store, actor, now, effect) as unit:
-        row = locked_domain_row(unit, name)
-        count: int = row["accounts"]
-        if count and not with_accounts:
-            raise Refused(f"{name} has {count} accounts: remove them first, or say that they go too (--with-accounts)")
-        unit.tx.write(unit.sql.REMOVE_DOMAIN, row_id=row["id"])
-        unit.record("domain-removed", detail=f"{name}, with {count} accounts")
-        unit.touch("domain-removed", domain_id=row["id"], domain=name, removed=True)
+        return removed_domain(unit, locked_domain_row(unit, name), with_accounts=with_accounts)
+
+
+def removed_domain(unit: Unit, row: Row, *, with_accounts: bool) -> int:
+    """The same within a larger change. row: the domain's, locked. Raises Refused."""
+    name, count = row["name"], int(row["accounts"])
+    if count and not with_accounts:
+        raise Refused(f"{name} has {count} accounts: remove them first, or say that they go too (--with-accounts)")
+    unit.tx.write(unit.sql.REMOVE_DOMAIN, row_id=row["id"])
+    unit.record("domain-removed", detail=f"{name}, with {count} accounts")
+    unit.touch("domain-removed", domain_id=row["id"], domain=name, removed=True)
     return count
+
+
+def added_domain(unit: Unit, name: str) -> None:
+    """Add a domain alone, within a larger change. name: folded. Raises Clash."""
+    insert_domain(unit, name)
+    unit.touch("domain-added", domain_id=domain_row(unit, name)["id"])
 
 
 def insert_domain(unit: Unit, name: str) -> None:

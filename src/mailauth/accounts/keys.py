@@ -176,6 +176,12 @@ def _under_each(unit: Unit) -> dict[int, tuple[int, int]]:
 
 
 def _refuse_if_needed(unit: Unit, key_id: int) -> None:
+    row = unit.tx.row(unit.sql.FACTORS_UNDER_KEY, pattern=f"% {key_id} %")
+    if row is not None and row["factors"]:
+        raise Refused(
+            f"key {key_id} is needed: {row['factors']} second factors stand under it. Most move to the newest key when "
+            "they are used next; recovery codes when they are made anew"
+        )
     live, deleted = _under_each(unit).get(key_id, (0, 0))
     if not live and not deleted:
         return

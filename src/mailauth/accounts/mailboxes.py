@@ -14,7 +14,7 @@ from mailauth.accounts.refusals import Refused
 from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import AccountView, account_view, locked_by
 from mailauth.store.changes import Effect
-from mailauth.store.engine import Store
+from mailauth.store.engine import Row, Store
 from mailauth.store.faults import Clash
 from mailauth.store.rows import ALL_SERVICES
 from mailauth.store.upgrade import NO_POLICY
@@ -37,7 +37,7 @@ def add_account(store: Store, login: str, web_record: str | None, *, actor: str,
     login = folded(login)
     try:
         with changing(store, actor, now) as unit:
-            return _add(unit, login, web_record)
+            return added_account(unit, login, web_record)
     except Clash:
         raise Refused(f"somebody else changed {login} or its domain just now: look, and try again") from None
 
@@ -57,19 +57,25 @@ def set_account(
     """
     login = folded(login)
     with changing(store, actor, now, effect) as unit:
-        row = locked_account_row(unit, login)
-        values = policy_values(row, change, unit.now)
-        values["services"] = services_mask(row["services"], change)
-        wanted = {"enabled": change.enabled, "client_logon": change.client_logon, "mode_on": change.mode}
-        values |= {column: row[column] if on is None else int(on) for column, on in wanted.items()}
-        locked = locked_by(row | values, unit.now)
-        if change.mode is False and locked:
-            raise Refused(f"{login}: the mode cannot be switched off, it is locked by policy ({locked})")
-        if any(row[column] != value for column, value in values.items()):
-            unit.tx.write(unit.sql.SET_ACCOUNT, row_id=row["id"], **values)
-            unit.record("account-changed", row, detail=differences(row, values))
-            unit.touch("account-changed", account=row, set=changed(row, values))
-        return account_view(row | values, _aliases(unit, row["id"]), unit.now)
+        return changed_account(unit, locked_account_row(unit, login), change)
+
+
+def changed_account(unit: Unit, row: Row, change: AccountChange) -> AccountView:
+    """The same within a larger change. row: the account's, locked. Raises Refused."""
+    values = policy_values(row, change, unit.now)
+    values["services"] = services_mask(row["services"], change)
+    wanted = {"enabled": change.enabled, "client_logon": change.client_logon, "mode_on": change.mode}
+    values |= {column: row[column] if on is None else int(on) for column, on in wanted.items()}
+    locked = locked_by(row | values, unit.now)
+    if change.mode is False and locked:
+        raise Refused(f"{row['login']}: the mode cannot be switched off, it is locked by policy ({locked})")
+    if any(row[column] != value for column, value in values.items()):
+        unit.tx.write(unit.sql.SET_ACCOUNT, row_id=row["id"], **values)
+        unit.record("account-changed", row, detail=differences(row, values))
+        unit.touch("account-changed", account=row, set=changed(row, values))
+    if not values["enabled"]:
+        unit.tx.write(unit.sql.END_PORTAL_SESSIONS, account_id=row["id"], keep="")
+    return account_view(row | values, _aliases(unit, row["id"]), unit.now)
 
 
 def show_account(store: Store, login: str, *, now: float | None = None) -> AccountView:
@@ -107,12 +113,22 @@ def set_web_password(
     login = folded(login)
     with changing(store, actor, now, effect) as unit:
         row = locked_account_row(unit, login)
-        unit.tx.write(unit.sql.SET_WEB_RECORD, row_id=row["id"], web_record=web_record, web_changed_at=unit.now)
-        unit.record("web-password-changed", row)
-        unit.touch("web-password-changed", account=row, web_password=True)
+        put_web_record(unit, row, web_record)
         if keep_app_passwords:
             return 0
         return len(revoke_rows(unit, row, unit.tx.rows(unit.sql.APP_PASSWORDS, account_id=row["id"])))
+
+
+def put_web_record(unit: Unit, account: Row, web_record: str, *, keep: str = "") -> None:
+    """Set another web password within a larger change. account: locked, with id and login.
+
+    Who is signed in to the portal is signed out, but for the session with the id `keep`; no browser is known any more.
+    """
+    unit.tx.write(unit.sql.SET_WEB_RECORD, row_id=account["id"], web_record=web_record, web_changed_at=unit.now)
+    unit.tx.write(unit.sql.END_PORTAL_SESSIONS, account_id=account["id"], keep=keep)
+    unit.tx.write(unit.sql.FORGET_DEVICES, account_id=account["id"])
+    unit.record("web-password-changed", account)
+    unit.touch("web-password-changed", account=account, web_password=True)
 
 
 def remove_account(
@@ -124,13 +140,18 @@ def remove_account(
     """
     login = folded(login)
     with changing(store, actor, now, effect) as unit:
-        row = locked_account_row(unit, login)
-        unit.tx.write(unit.sql.REMOVE_ACCOUNT, row_id=row["id"])
-        unit.record("account-removed", row, detail=f"with {row['app_passwords']} app passwords")
-        unit.touch("account-removed", account=row, removed=True)
+        removed_account(unit, locked_account_row(unit, login))
 
 
-def _add(unit: Unit, login: str, web_record: str | None) -> Added:
+def removed_account(unit: Unit, row: Row) -> None:
+    """The same within a larger change. row: the account's, locked."""
+    unit.tx.write(unit.sql.REMOVE_ACCOUNT, row_id=row["id"])
+    unit.record("account-removed", row, detail=f"with {row['app_passwords']} app passwords")
+    unit.touch("account-removed", account=row, removed=True)
+
+
+def added_account(unit: Unit, login: str, web_record: str | None) -> Added:
+    """Add an account within a larger change. login: folded. Raises Refused, Clash."""
     domain = login.rpartition("@")[2]
     known = unit.tx.row(unit.sql.LOCK_DOMAIN, name=domain)
     if known is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from mailauth.accounts.finding import account_row, domain_row, folded, folded_domain
-from mailauth.accounts.unit import looking
+from mailauth.accounts.unit import Unit, looking
 from mailauth.accounts.views import moment
 from mailauth.store.engine import Row, Store
 from mailauth.store.observations import KEY, Kind
@@ -43,8 +43,12 @@ def observed(store: Store, login: str) -> list[ObservationView]:
     """Of one account, the latest first. Raises NoSuch, Refused, StoreUnavailable."""
     login = folded(login)
     with looking(store) as unit:
-        rows = unit.tx.rows(unit.sql.OBSERVATIONS_OF_ACCOUNT, account_id=account_row(unit, login)["id"])
-    return [_view(row) for row in rows]
+        return observed_in(unit, account_row(unit, login)["id"])
+
+
+def observed_in(unit: Unit, account_id: int) -> list[ObservationView]:
+    """The same, within a unit."""
+    return [_view(row) for row in unit.tx.rows(unit.sql.OBSERVATIONS_OF_ACCOUNT, account_id=account_id)]
 
 
 def observed_everywhere(

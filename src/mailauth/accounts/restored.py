@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mailauth.accounts.changes import POLICY_COLUMNS, differences
+from mailauth.accounts.restoredportal import end_portal, factors_removed_again, role_lowered_again
 from mailauth.accounts.unit import Unit, changing_any
 from mailauth.accounts.views import DEFAULT_MOST_APP_PASSWORDS
 from mailauth.store.changes import Effect
@@ -61,6 +62,8 @@ class _Subject:
     final: dict[str, Any] = field(default_factory=dict)
     is_removed: bool = False
     web_password: bool = False
+    factors: set[str] = field(default_factory=set)
+    role: str | None = None
 
 
 @dataclass(slots=True)
@@ -72,6 +75,7 @@ class _Gap:
     accounts: dict[str, _Subject] = field(default_factory=dict)
     app_passwords: list[int] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
+    api_tokens: set[int] = field(default_factory=set)
     has_suspensions: bool = False
 
 
@@ -100,6 +104,7 @@ def take_away_again(
         is_complete = level.since <= number
         suspends = not (keep and is_complete and not gap.has_suspensions)
         suspended = _suspend_all(unit) if suspends else 0
+        end_portal(unit, None if suspends else gap.api_tokens)
         unit.tx.write(unit.sql.SET_CHANGE_NUMBER, number=level.number + SPARE)
         told = f"a backup at change {number} was in place of change {level.number}; suspended {suspended} app passwords"
         unit.record(RESTORED, detail=told)
@@ -119,6 +124,9 @@ def _gap(taken: Iterable[Mapping[str, Any]]) -> _Gap:
         subject.final.update(takes.get("set", {}))
         subject.is_removed |= takes.get("removed", False)  # whatever of this name there was afterwards is another
         subject.web_password |= takes.get("web_password", False)
+        subject.factors |= set(takes.get("factors", ()))
+        subject.role = takes.get("role", subject.role)
+        gap.api_tokens |= set(takes.get("api_tokens", ()))
         gap.app_passwords.extend(takes.get("app_passwords", ()))
         gap.has_suspensions |= takes.get("suspended", False)
         if "alias" in takes:
@@ -144,6 +152,8 @@ def _redo(unit: Unit, gap: _Gap) -> Iterator[Redone]:
         if row is not None:
             yield from _set_again(unit, "account", row, subject, OF_ACCOUNT)
             yield from _unset_web_password(unit, row, subject)
+            told = [*factors_removed_again(unit, row, subject.factors), *role_lowered_again(unit, row, subject.role)]
+            yield from [Redone(kind, login, detail) for kind, detail in told]
     for row_id in gap.app_passwords:
         yield from _revoke_again(unit, row_id)
     for address, login in gap.aliases.items():

@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mailauth.accounts.finding import account_row, folded, locked_account_row
-from mailauth.accounts.unit import changing, looking
+from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import moment
 from mailauth.interfaces import StoreUnavailable
 from mailauth.store.changes import Effect, drop_answers
-from mailauth.store.engine import Store
+from mailauth.store.engine import Row, Store
 
 ASKED, CLOSED = "sessions-asked", "sessions-closed"  # as serving.session knows them
 
@@ -68,10 +68,14 @@ def close_sessions(store: Store, login: str, *, actor: str, now: float | None = 
     """End all live sessions of an account; it may log in again. Raises NoSuch, Refused, StoreUnavailable."""
     effect = Effect()
     with changing(store, actor, now, effect) as unit:
-        account = locked_account_row(unit, folded(login))
-        unit.record("sessions-closed", account)
-        unit.touch(CLOSED, account=account)
+        closed_sessions(unit, locked_account_row(unit, folded(login)))
     return effect
+
+
+def closed_sessions(unit: Unit, account: Row) -> None:
+    """The same within a larger change. account: with id and login."""
+    unit.record("sessions-closed", account)
+    unit.touch(CLOSED, account=account)
 
 
 def _labels(store: Store, ids: set[int]) -> dict[int, str]:

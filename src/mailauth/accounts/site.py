@@ -24,14 +24,19 @@ def set_site(
     Sessions that would not be let in again end. effect: see unit.changing.
     """
     with changing(store, actor, now, effect) as unit:
-        unit.tx.row(unit.sql.LOCK_SITE)
-        row = _site_row(unit)
-        values = policy_values(row, change, unit.now)
-        if any(row[column] != value for column, value in values.items()):
-            unit.tx.write(unit.sql.SET_SITE, row_id=row["id"], **values)
-            unit.record("site-changed", detail=differences(row, values))
-            unit.touch("site-changed", set=changed(row, values))
-        return site_view(row | values)
+        return changed_site(unit, change)
+
+
+def changed_site(unit: Unit, change: PolicyChange) -> SiteView:
+    """The same within a larger change. Raises Refused."""
+    unit.tx.row(unit.sql.LOCK_SITE)
+    row = _site_row(unit)
+    values = policy_values(row, change, unit.now)
+    if any(row[column] != value for column, value in values.items()):
+        unit.tx.write(unit.sql.SET_SITE, row_id=row["id"], **values)
+        unit.record("site-changed", detail=differences(row, values))
+        unit.touch("site-changed", set=changed(row, values))
+    return site_view(row | values)
 
 
 def _site_row(unit: Unit) -> Row:

@@ -84,12 +84,17 @@ def clear(
     effect: filled in once every process has forgotten it too. Raises NoSuch, Refused, StoreUnavailable.
     """
     with changing(store, actor, now, effect) as unit:
-        target = _target(unit, subject)
-        counts = _deleted(unit, target)
-        _tell_processes(unit, target)
-        named = target.account["login"] if target.account else target.subject
-        counted = f"{counts} counts forgotten"
-        unit.record(CLEARED, target.account, detail=f"{named}: {counted}" if named else f"everything: {counted}")
+        return cleared(unit, subject)
+
+
+def cleared(unit: Unit, subject: str | None) -> Cleared:
+    """The same within a larger change. Raises NoSuch, Refused."""
+    target = _target(unit, subject)
+    counts = _deleted(unit, target)
+    _tell_processes(unit, target)
+    named = target.account["login"] if target.account else target.subject
+    counted = f"{counts} counts forgotten"
+    unit.record(CLEARED, target.account, detail=f"{named}: {counted}" if named else f"everything: {counted}")
     return Cleared(target.scope, named, counts)
 
 
@@ -140,8 +145,8 @@ def _deleted(unit: Unit, target: _Target) -> int:
     """How many counts were deleted; in the order in which they are added to, so that nobody waits in a circle."""
     if target.scope == guessing.EVERYTHING:
         return unit.tx.write(unit.sql.CLEAR_GUESSES)
-    cleared = guessing.cleared_by(target.scope, target.subject)
+    chosen = guessing.cleared_by(target.scope, target.subject)
     keys = [(row["kind"], row["subject"]) for row in unit.tx.rows(unit.sql.GUESS_KEYS)]
-    gone = sorted([(kind, of) for kind, of in keys if kind in cleared and cleared[kind](of)])
+    gone = sorted([(kind, of) for kind, of in keys if kind in chosen and chosen[kind](of)])
     unit.tx.write_each(unit.sql.CLEAR_GUESS, [{"kind": kind, "subject": subject} for kind, subject in gone])
     return len(gone)

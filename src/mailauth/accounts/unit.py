@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from mailauth.accounts.telling import TOLD
 from mailauth.interfaces import StoreUnavailable
 from mailauth.store.changes import Effect, Touch, committed, new_token, number_changes, wait_until_applied
 from mailauth.store.engine import Row, Store, Transaction
@@ -20,13 +21,14 @@ PAUSE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A transaction, with who asks ("" when nothing is changed) and when, in epoch seconds."""
+    """A transaction, with who asks ("" when nothing is changed), when, in epoch seconds, and from which address."""
 
     store: Store
     tx: Transaction
     actor: str
     now: float
     touches: list[Touch] = field(default_factory=list)
+    peer: str = ""
 
     @property
     def sql(self) -> ModuleType:
@@ -41,8 +43,14 @@ class Unit:
         credential_id: int | None = None,
         label: str | None = None,
         detail: str = "",
+        outcome: str = "done",
+        service: str = "",
+        client: str = "",
     ) -> None:
-        """Write down what is changed. kind: such as `account-changed`; account: whose it is; detail: for people."""
+        """Write down what is changed, and tell the owner if that is one of the things he is told.
+
+        kind: such as `account-changed`; account: whose it is; detail: for people.
+        """
         self.tx.write(
             self.sql.ADD_AUDIT,
             at=self.now,
@@ -50,15 +58,18 @@ class Unit:
             kind=kind,
             login=account["login"] if account else None,
             account_id=account["id"] if account else None,
-            service="",
-            peer="",
+            service=service,
+            peer=self.peer,
             credential_id=credential_id,
             label=label,
-            outcome="done",
+            outcome=outcome,
             detail=detail,
             count=1,
-            client="",
+            client=client,
         )
+        if account is not None and kind in TOLD:
+            told = {"account_id": account["id"], "at": self.now, "kind": kind, "actor": self.actor, "peer": self.peer}
+            self.tx.write(self.sql.ADD_NOTICE, **told, label=label, detail=detail, mail_after=self.now)
 
     def touch(self, kind: str, *, account: Row | None = None, domain_id: int | None = None, **takes: Any) -> None:
         """Have every process that lets clients in apply what is changed: to this account, this domain, or all.
@@ -71,25 +82,29 @@ class Unit:
 
 
 @contextmanager
-def changing(store: Store, actor: str, now: float | None, effect: Effect | None = None) -> Iterator[Unit]:
-    """A unit that changes something. now: None asks the clock.
+def changing(
+    store: Store, actor: str, now: float | None, effect: Effect | None = None, *, peer: str = ""
+) -> Iterator[Unit]:
+    """A unit that changes something. now: None asks the clock. peer: the address of who asks, if there is one.
 
     effect: filled in once no process lets anybody in any more who stands on what was there before; None: that is not
     waited for. Raises StoreUnavailable (nothing was changed), CommitUnknown (nobody can say), Clash, StoreBehind.
     """
-    with changing_any(store, actor, now, effect) as unit:
+    with changing_any(store, actor, now, effect, peer=peer) as unit:
         if store.highwater is not None:
             store.highwater.require(store, unit.tx)
         yield unit
 
 
 @contextmanager
-def changing_any(store: Store, actor: str, now: float | None, effect: Effect | None = None) -> Iterator[Unit]:
+def changing_any(
+    store: Store, actor: str, now: float | None, effect: Effect | None = None, *, peer: str = ""
+) -> Iterator[Unit]:
     """The same, also in a store that is older than what is known of it."""
     token, touches, number = new_token(), list[Touch](), 0
     try:
         with store.transaction() as tx:
-            unit = Unit(store, tx, actor, time.time() if now is None else now, touches)
+            unit = Unit(store, tx, actor, time.time() if now is None else now, touches, peer)
             yield unit
             number = number_changes(store, tx, touches, token, unit.now) if touches else 0
     except CommitUnknown as unknown:

@@ -83,6 +83,8 @@ class AccountView:
     web_changed_at: float | None
     aliases: tuple[str, ...]
     created_at: float
+    role: str
+    has_second_factor: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,8 @@ def account_view(row: Row, aliases: tuple[str, ...], now: float) -> AccountView:
         web_changed_at=row["web_changed_at"],
         aliases=aliases,
         created_at=row["created_at"],
+        role=row["role"],
+        has_second_factor=bool(row["has_factor"]),
     )
 
 
@@ -193,6 +197,20 @@ def locked_by(row: Row, now: float) -> str:
         if demand.two_factor and _started(demand.two_factor_from, demand.two_factor_reached, now):
             return f"second factor demanded by {level}"
     return ""
+
+
+def second_factor_since(row: Row, now: float) -> float | None:
+    """Since when a second factor is demanded; None: none is, now. Minus infinity: nobody knows since when.
+
+    row: with the policies of all three levels, as in statements.ACCOUNT. Raises BadRecord.
+    """
+    demands = [_demand(row, prefix) for _, prefix in LEVELS]
+    starts = [
+        float("-inf") if demand.two_factor_from is None else demand.two_factor_from
+        for demand in demands
+        if demand.two_factor and _started(demand.two_factor_from, demand.two_factor_reached, now)
+    ]
+    return min(starts, default=None)
 
 
 def most_app_passwords(row: Row) -> int:

@@ -11,6 +11,8 @@ from mailauth.accounts import aliases
 from mailauth.accounts import mailboxes as use
 from mailauth.accounts.changes import AccountChange
 from mailauth.accounts.observations import ObservationView, observed, observed_everywhere, sentence
+from mailauth.accounts.roleholders import set_role
+from mailauth.accounts.roles import Role
 from mailauth.cli import effects, options, passwords, showing
 from mailauth.cli.opening import Site, actor, hasher, site
 from mailauth.store.changes import Effect
@@ -57,22 +59,39 @@ def add(address: str, password_stdin: bool, no_password: bool, config_file: str 
 @click.argument("address")
 @options.switch("--mode", "on: mail programs get in with app passwords only. off: with the web password too.")
 @options.switch("--client-logon", "Whether mail programs get in at all.")
+@options.choice("--role", *Role, meaning="What it may do at the web portal to other accounts.")
+@click.option("--domain", "domains", multiple=True, metavar="NAME", help="With --role domain-admin; may be repeated.")
 @options.policy
 @options.service_switches
 @options.config
 @options.as_json
-def set_(address: str, config_file: str | None, as_json: bool, **written: Any) -> None:
+def set_(
+    *,
+    address: str,
+    role: str | None,
+    domains: tuple[str, ...],
+    config_file: str | None,
+    as_json: bool,
+    **written: Any,
+) -> None:
     """Change an account, and show it as it is then.
 
     \b
     Examples:
       mailauth account set alice@example.com --mode on
       mailauth account set alice@example.com --pop3 off --max-app-passwords 5
+      mailauth account set alice@example.com --role domain-admin --domain example.com
     """
+    if domains and role != Role.DOMAIN_ADMIN:
+        raise click.UsageError("--domain goes with --role domain-admin")
     with site(config_file) as here:
-        change = AccountChange(**options.changes(here.timezone, **written))
         effect = Effect()
-        showing.print_view(use.set_account(here.store, address, change, actor=actor(), effect=effect), as_json)
+        if role is None or any(value is not None for value in written.values()):
+            change = AccountChange(**options.changes(here.timezone, **written))
+            use.set_account(here.store, address, change, actor=actor(), effect=effect)
+        if role is not None:
+            set_role(here.store, address, Role(role), domains, actor=actor())
+        showing.print_view(use.show_account(here.store, address), as_json)
     effects.warn(effect) if as_json else effects.say(effect)
 
 
@@ -130,20 +149,45 @@ def passwd(address: str, password_stdin: bool, keep_app_passwords: bool, config_
     effects.say(effect)
 
 
-@command.command("remove")
+@command.command("export")
 @click.argument("address")
 @options.config
-def remove(address: str, config_file: str | None) -> None:
-    """Remove an account with its app passwords and aliases. Its mail, and what the audit log says of it, stay.
+def export(address: str, config_file: str | None) -> None:
+    """Print everything that is kept about an account and its owner, as JSON; its mail is not in it, and nothing that
+    opens anything. The owner is told.
 
     \b
     Example:
-      mailauth account remove alice@example.com
+      mailauth account export alice@example.com > alice.json
     """
+    from mailauth.accounts import erasure  # noqa: PLC0415  other commands need not wait for it
+
+    with site(config_file) as here:
+        showing.print_json(erasure.exported(here.store, address, actor=actor()))
+
+
+@command.command("remove")
+@click.argument("address")
+@click.option("--erase", is_flag=True, help="Forget its history too; what was changed is known by a random name then.")
+@options.config
+def remove(address: str, erase: bool, config_file: str | None) -> None:
+    """Remove an account with its app passwords and aliases. Its mail, and what the audit log says of it, stay.
+
+    \b
+    Examples:
+      mailauth account remove alice@example.com
+      mailauth account remove alice@example.com --erase
+    """
+    from mailauth.accounts import erasure  # noqa: PLC0415
+
     with site(config_file) as here:
         effect = Effect()
-        use.remove_account(here.store, address, actor=actor(), effect=effect)
-    click.echo(f"removed account {address}")
+        if erase:
+            known_as = erasure.erase(here.store, address, actor=actor(), effect=effect)
+        else:
+            known_as = ""
+            use.remove_account(here.store, address, actor=actor(), effect=effect)
+    click.echo(f"removed account {address}" + (f", which the audit log knows as {known_as} now" if erase else ""))
     effects.say(effect)
 
 

@@ -21,6 +21,7 @@ PURPOSES = {
     "Set up a server": ("init", "serve", "config", "db", "key"),
     "Say who has mail here": ("account", "domain", "site"),
     "Let mail programs in": ("app-password",),
+    "Let people in at the web portal": ("factor", "api-token"),
     "Find out why": ("verify", "audit", "sessions", "throttle"),
     "In your shell": ("completion",),
 }

@@ -1,7 +1,7 @@
 """Every section and key of mailauth.toml: what it means, what it may hold, and what it is when it is not written.
 
-Rule: this, with `bounds`, is the one list. `reading` checks files against it, `writing` makes the file that `init`
-writes and the table in docs/configuration.md from it. What one section alone cannot say is checked in its
+Rule: this, with `bounds` and `portal`, is the one list. `reading` checks files against it, `writing` makes the file
+that `init` writes and the table in docs/configuration.md from it. What one section alone cannot say is checked in its
 `__post_init__`.
 """
 # ruff: noqa: RUF009  `key` makes dataclass fields
@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from mailauth import apppassword
 from mailauth.attempt import Service
 from mailauth.config.bounds import Hashing, Limits, Replies, Retention, Throttle
+from mailauth.config.portal import Portal
 from mailauth.config.values import (
     Address,
     Impossible,
@@ -182,6 +183,7 @@ class Settings:
     mailbox: Mailbox = Mailbox()
     submission: Submission = Submission()
     relay: Relay | None = None
+    portal: Portal | None = None
     policy: Policy = Policy()
     hashing: Hashing = Hashing()
     throttle: Throttle = Throttle()
@@ -199,6 +201,15 @@ class Settings:
                     raise Impossible(
                         f"[listen] #{number} address", f"{listener.address} is taken by [listen] #{other} already"
                     )
+        if self.portal is not None:
+            self._check_portal(self.portal)
+
+    def _check_portal(self, portal: Portal) -> None:
+        if portal.own_tls and self.tls is None:
+            raise Impossible("[portal] public_url", "is https://, which needs a section [tls], or trusted_proxies")
+        for number, listener in enumerate(self.listen, start=1):
+            if _overlap(portal.address, listener.address):
+                raise Impossible("[portal] address", f"{portal.address} is taken by [listen] #{number} already")
 
 
 def _overlap(one: Address, other: Address) -> bool:
@@ -225,6 +236,7 @@ SECTIONS: dict[str, type] = {
     "mailbox": Mailbox,
     "submission": Submission,
     "relay": Relay,
+    "portal": Portal,
     "policy": Policy,
     "hashing": Hashing,
     "throttle": Throttle,
@@ -234,5 +246,9 @@ SECTIONS: dict[str, type] = {
     "log": Log,
 }
 REQUIRED = ("store", "key")
-ABSENT = ("tls", "relay")  # sections that may be missing altogether; of the others, missing means all defaults
+ABSENT = (
+    "tls",
+    "relay",
+    "portal",
+)  # sections that may be missing altogether; of the others, missing means all defaults
 REPEATED = "listen"

@@ -18,13 +18,15 @@ from mailauth.store import (
     key_statements,
     login_statements,
     observation_statements,
+    owner_statements,
+    portal_statements,
     restore_statements,
     statements,
 )
 
 SOURCES = (
     *(login_statements, statements, key_statements, change_statements, guess_statements, observation_statements),
-    restore_statements,
+    *(restore_statements, portal_statements, owner_statements),
 )
 
 DIALECTS: dict[str, Dialect] = {

@@ -30,7 +30,9 @@ TABLES = ("domains", "accounts", "app_passwords")
 MOST_TAKEN = 5000  # some 400 KB
 RESTORED = "store-restored"  # the kind of change that may leave numbers out before it
 WHOSE = {"login", "domain"}
-TAKING = {"app_passwords", "web_password", "set", "removed", "alias", "alias_added", "suspended"}  # see Unit.touch
+TAKING = {"app_passwords", "web_password", "set", "removed", "alias", "alias_added", "suspended"} | {
+    *("factors", "role", "api_tokens"),
+}  # see Unit.touch
 WAIT_S = 2.0  # for somebody else to have written
 RISE_S = 1.0  # between two writes of a process that serves
 PAUSE_S = 0.005

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -37,16 +38,22 @@ metadata = MetaData(
 # the audit log, in a session or in a proof must not come to mean another row.
 BIG = BigInteger().with_variant(Integer(), "sqlite")
 
+# In the order of its bytes, as SQLite compares and as no language of PostgreSQL does: a beginning is then a range.
+BYTEWISE = Text().with_variant(Text(collation="C"), "postgresql")
 
-def _id() -> Column[Any]:
+
+def row_id() -> Column[Any]:
+    """An id of its own, given out by the database."""
     return Column("id", BIG, Identity(), primary_key=True)
 
 
-def _flag(name: str) -> Column[Any]:
+def flag(name: str) -> Column[Any]:
+    """0 or 1."""
     return Column(name, Integer, nullable=False)
 
 
-def _time(name: str, *, nullable: bool = True) -> Column[Any]:
+def moment(name: str, *, nullable: bool = True) -> Column[Any]:
+    """Epoch seconds."""
     return Column(name, Double, nullable=nullable)
 
 
@@ -54,16 +61,17 @@ def _policy() -> list[Column[Any]]:
     """What an administrator decided at one level: interfaces.Demand, and the most app passwords (None: not said)."""
     return [
         Column("policy", Text, nullable=False),
-        _time("enforce_from"),
-        _flag("policy_reached"),
-        _flag("two_factor"),
-        _time("two_factor_from"),
-        _flag("two_factor_reached"),
+        moment("enforce_from"),
+        flag("policy_reached"),
+        flag("two_factor"),
+        moment("two_factor_from"),
+        flag("two_factor_reached"),
         Column("max_app_passwords", Integer),
     ]
 
 
-def _account_id() -> Column[Any]:
+def account_id() -> Column[Any]:
+    """Whose row it is; it goes with the account."""
     return Column("account_id", BIG, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False)
 
 
@@ -73,7 +81,7 @@ site = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("store_id", Text, nullable=False),  # random; the server keys' check values are made over it
     *_policy(),
-    _time("created_at", nullable=False),
+    moment("created_at", nullable=False),
     CheckConstraint("id = 1", name="one_row"),
 )
 
@@ -87,29 +95,33 @@ server_keys = Table(
 domains = Table(
     "domains",
     metadata,
-    _id(),
+    row_id(),
     Column("name", Text, nullable=False, unique=True),
-    _flag("enabled"),
+    flag("enabled"),
     Column("services", Integer, nullable=False),
     *_policy(),
-    _time("created_at", nullable=False),
+    moment("created_at", nullable=False),
     sqlite_autoincrement=True,
 )
 
 accounts = Table(
     "accounts",
     metadata,
-    _id(),
+    row_id(),
     Column("domain_id", BIG, ForeignKey("domains.id", ondelete="CASCADE"), nullable=False),
-    Column("login", Text, nullable=False, unique=True),
-    _flag("enabled"),
-    _flag("client_logon"),
+    Column("login", BYTEWISE, nullable=False, unique=True),
+    flag("enabled"),
+    flag("client_logon"),
     Column("services", Integer, nullable=False),
-    _flag("mode_on"),
+    flag("mode_on"),
     Column("web_record", Text),
-    _time("web_changed_at"),
+    moment("web_changed_at"),
     *_policy(),
-    _time("created_at", nullable=False),
+    moment("created_at", nullable=False),
+    Column("role", Text, nullable=False, server_default=text("'user'")),
+    Column("language", Text),  # of the portal; None: the browser's
+    Column("recovery_address", Text),
+    Column("ever_had_factor", Integer, nullable=False, server_default=text("0")),
     Index(None, "domain_id", "login"),
     sqlite_autoincrement=True,
 )
@@ -118,8 +130,8 @@ aliases = Table(
     "aliases",
     metadata,
     Column("address", Text, primary_key=True),
-    _account_id(),
-    _time("created_at", nullable=False),
+    account_id(),
+    moment("created_at", nullable=False),
     Index(None, "account_id"),
 )
 
@@ -128,23 +140,23 @@ aliases = Table(
 app_passwords = Table(
     "app_passwords",
     metadata,
-    _id(),
-    _account_id(),
+    row_id(),
+    account_id(),
     Column("key_id", BIG, nullable=False),
     Column("selector", Integer, nullable=False),
     Column("record", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("services", Integer, nullable=False),
     Column("networks", Text, nullable=False),  # CIDRs between spaces; "" is anywhere
-    _time("expires_at"),
-    _flag("suspended"),
-    _time("created_at", nullable=False),
+    moment("expires_at"),
+    flag("suspended"),
+    moment("created_at", nullable=False),
     Column("created_by", Text, nullable=False),
-    _time("last_used_at"),
+    moment("last_used_at"),
     Column("last_used_peer", Text),
     Column("last_used_service", Text),
     Column("last_used_client", Text),
-    _time("revoked_at"),
+    moment("revoked_at"),
     UniqueConstraint("account_id", "key_id", "selector"),
     sqlite_autoincrement=True,
 )
@@ -153,8 +165,8 @@ app_passwords = Table(
 audit = Table(
     "audit",
     metadata,
-    _id(),
-    _time("at", nullable=False),
+    row_id(),
+    moment("at", nullable=False),
     Column("actor", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("login", Text),
@@ -192,7 +204,7 @@ changes = Table(
     metadata,
     Column("number", BIG, primary_key=True, autoincrement=False),
     Column("token", Text, nullable=False, unique=True),  # random: by it, who lost the connection finds out
-    _time("at", nullable=False),
+    moment("at", nullable=False),
     Column("kind", Text, nullable=False),
     Column("account_id", BIG),
     Column("domain_id", BIG),
@@ -206,7 +218,7 @@ processes = Table(
     Column("id", Text, primary_key=True),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
-    _time("started_at", nullable=False),
+    moment("started_at", nullable=False),
     Column("applied", BIG, nullable=False),
 )
 
@@ -229,7 +241,7 @@ guesses = Table(
     Column("kind", Text, primary_key=True),
     Column("subject", Text, primary_key=True),
     Column("spent", Double, nullable=False),
-    _time("at", nullable=False),
+    moment("at", nullable=False),
     Index(None, "at"),
 )
 
@@ -244,8 +256,8 @@ observations = Table(
     Column("service", Text, primary_key=True),
     Column("client", Text, primary_key=True),
     Column("credential_id", BIG, primary_key=True),
-    _time("first_at", nullable=False),
-    _time("last_at", nullable=False),
+    moment("first_at", nullable=False),
+    moment("last_at", nullable=False),
     Column("count", Integer, nullable=False),
     Column("is_web_password", Integer),
 )

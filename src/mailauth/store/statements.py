@@ -19,6 +19,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    exists,
     func,
     insert,
     literal_column,
@@ -30,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 
 from mailauth.store.login_statements import LOCAL_DOMAIN, POLICY
+from mailauth.store.portal_schema import factors
 from mailauth.store.schema import accounts, aliases, app_passwords, audit, domains, site
 
 LIMITED_POLICY = (*POLICY, "max_app_passwords")
@@ -53,13 +55,13 @@ def _level(table: Table, prefix: str) -> list[ColumnElement[Any]]:
     return [table.c[name].label(f"{prefix}_{name}") for name in LIMITED_POLICY]
 
 
-def _prune(table: Table, at: ColumnElement[Any], row_id: ColumnElement[Any]) -> Delete:
+def prune(table: Table, at: ColumnElement[Any], row_id: ColumnElement[Any]) -> Delete:
     """Delete rows of before a time, so many at most. Rows that another process is at are left to it."""
     old = select(row_id).where(at < bindparam("before")).order_by(at).limit(bindparam("batch")).offset(_ZERO)
     return delete(table).where(row_id.in_(old.with_for_update(skip_locked=True)))
 
 
-def _exact(row_id: ColumnElement[Any], at: ColumnElement[Any], peer: ColumnElement[Any]) -> Select[Any]:
+def exact(row_id: ColumnElement[Any], at: ColumnElement[Any], peer: ColumnElement[Any]) -> Select[Any]:
     """Rows from one time to before another whose address is still a whole one, so many at most."""
     whole = (peer != literal_column("''"), peer.not_like(literal_column("'%/%'")))
     return (
@@ -71,7 +73,7 @@ def _exact(row_id: ColumnElement[Any], at: ColumnElement[Any], peer: ColumnEleme
     )
 
 
-def _coarsen(row_id: Column[Any], peer: Column[Any]) -> Update:
+def coarsen(row_id: Column[Any], peer: Column[Any]) -> Update:
     """Unless another address has taken its place."""
     return (
         update(peer.table)
@@ -125,6 +127,7 @@ _accounts = (
         *_level(domains, "domain"),
         *_level(site, "site"),
         select(func.count()).where(_live).scalar_subquery().label("app_passwords"),
+        exists(_ONE).where(factors.c.account_id == accounts.c.id, factors.c.is_alone == _ONE).label("has_factor"),
     )
     .select_from(accounts)
     .join(domains, domains.c.id == accounts.c.domain_id)
@@ -183,7 +186,7 @@ PRUNE_TOMBSTONES_OF_ACCOUNT = delete(app_passwords).where(
     _tombstone,
     or_(app_passwords.c.revoked_at < bindparam("before"), app_passwords.c.id.not_in(_kept_tombstones)),
 )
-PRUNE_TOMBSTONES = _prune(app_passwords, app_passwords.c.revoked_at, app_passwords.c.id)
+PRUNE_TOMBSTONES = prune(app_passwords, app_passwords.c.revoked_at, app_passwords.c.id)
 NOTE_LAST_USE = (
     update(app_passwords)
     .where(
@@ -194,8 +197,8 @@ NOTE_LAST_USE = (
         {name: bindparam(name) for name in ("last_used_at", "last_used_peer", "last_used_service", "last_used_client")}
     )
 )
-EXACT_LAST_PEERS = _exact(app_passwords.c.id, app_passwords.c.last_used_at, app_passwords.c.last_used_peer)
-SET_LAST_PEER = _coarsen(app_passwords.c.id, app_passwords.c.last_used_peer)
+EXACT_LAST_PEERS = exact(app_passwords.c.id, app_passwords.c.last_used_at, app_passwords.c.last_used_peer)
+SET_LAST_PEER = coarsen(app_passwords.c.id, app_passwords.c.last_used_peer)
 
 # --- audit -----------------------------------------------------------------------------------------------------------
 
@@ -226,9 +229,9 @@ _WHOSE: dict[str, tuple[ColumnElement[bool], ...]] = {
 ADD_AUDIT = _insert(audit, *_AUDIT_COLUMNS)
 AUDIT = {name: _whole_rows.where(*whose) for name, whose in _WHOSE.items()}
 AUDIT_START = {name: _latest_but_some.where(*whose) for name, whose in _WHOSE.items()}
-PRUNE_AUDIT = _prune(audit, audit.c.at, audit.c.id)
-EXACT_PEERS = _exact(audit.c.id, audit.c.at, audit.c.peer)
-SET_PEER = _coarsen(audit.c.id, audit.c.peer)
+PRUNE_AUDIT = prune(audit, audit.c.at, audit.c.id)
+EXACT_PEERS = exact(audit.c.id, audit.c.at, audit.c.peer)
+SET_PEER = coarsen(audit.c.id, audit.c.peer)
 
 
 def _count_logins() -> Any:

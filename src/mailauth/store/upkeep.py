@@ -15,6 +15,15 @@ from mailauth.store.networks import coarse
 DAY_S = 86400.0
 TOMBSTONE_S = 90 * DAY_S
 BATCH_ROWS = 2000
+DEVICE_S = 180 * DAY_S
+VOUCHER_S = 7 * DAY_S  # after their end, so that who comes late is told that he does
+COARSENED = {
+    "audit": ("EXACT_PEERS", "SET_PEER"),
+    "app_passwords": ("EXACT_LAST_PEERS", "SET_LAST_PEER"),
+    "notices": ("EXACT_NOTICE_PEERS", "SET_NOTICE_PEER"),
+    "factors": ("EXACT_FACTOR_PEERS", "SET_FACTOR_PEER"),
+    "api_tokens": ("EXACT_TOKEN_PEERS", "SET_TOKEN_PEER"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class Pruning:
     def __init__(self, store: Store, retention: Retention) -> None:
         self._store = store
         self._retention = retention
-        self._coarse_before = {"audit": 0.0, "app_passwords": 0.0}  # no whole address is left of before then
+        self._coarse_before = dict.fromkeys(COARSENED, 0.0)  # no whole address is left of before then
 
     def steps(self, now: float) -> Iterator[None]:
         """Each step does at most BATCH_ROWS rows in a transaction of its own. Raises StoreUnavailable."""
@@ -52,13 +61,20 @@ class Pruning:
             (sql.PRUNE_AUDIT, retention.audit_days * DAY_S),
             (sql.PRUNE_TOMBSTONES, TOMBSTONE_S),
             (sql.PRUNE_OBSERVATIONS, retention.observation_days * DAY_S),
+            (sql.PRUNE_NOTICES, retention.audit_days * DAY_S),
+            (sql.PRUNE_PORTAL_SESSIONS, 0.0),
+            (sql.PRUNE_QUESTIONS, 0.0),
+            (sql.PRUNE_ACTIONS, 0.0),
+            (sql.PRUNE_TALLIES, 0.0),
+            (sql.PRUNE_DEVICES, DEVICE_S),
+            (sql.PRUNE_VOUCHERS, VOUCHER_S),
         ):
             yield from self._deleted(statement, now - kept_s)
         changes.prune(self._store, now)
         yield
         before = now - retention.address_days * DAY_S
-        yield from self._made_coarse("audit", sql.EXACT_PEERS, sql.SET_PEER, before)
-        yield from self._made_coarse("app_passwords", sql.EXACT_LAST_PEERS, sql.SET_LAST_PEER, before)
+        for table, (select, update) in COARSENED.items():
+            yield from self._made_coarse(table, getattr(sql, select), getattr(sql, update), before)
 
     def _deleted(self, statement: str, before: float) -> Iterator[None]:
         count = BATCH_ROWS

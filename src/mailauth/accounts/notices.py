@@ -1,0 +1,127 @@
+"""What owners are told of changes to their accounts: listed until acknowledged, and handed over to be mailed.
+
+Rule: notices are written by Unit.record alone. Each is handed over to one process at a time, and handed over again when
+that has not said that it is mailed; after three days nobody is mailed any more.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from mailauth.accounts.means import Means
+from mailauth.accounts.portalsessions import PortalSession, SignedOut, Stage, acting
+from mailauth.accounts.unit import looking
+from mailauth.store.engine import Row, Store
+from mailauth.store.upkeep import DAY_S
+
+PAGE_ROWS = 50
+AGAIN_S = 600.0  # whoever took one to be mailed has so long
+MAILED_WITHIN_S = 3 * DAY_S
+AFTER_ALL = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeView:
+    """One thing that was changed. kind, label, detail: as in the audit log. Times: epoch seconds.
+
+    by: "owner", "administrator" or "program" (with an API token). peer: the address it was done from, "" for none.
+    """
+
+    id: int
+    at: float
+    kind: str
+    by: str
+    peer: str
+    label: str | None
+    detail: str
+    seen_at: float | None
+    mailed_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToMail:
+    """One to be mailed to its owner, and to the recovery address where there is one. language: None: not chosen."""
+
+    id: int
+    at: float
+    kind: str
+    by: str
+    peer: str
+    label: str | None
+    detail: str
+    login: str
+    language: str | None
+    recovery_address: str | None
+
+
+def listed(
+    means: Means,
+    session: PortalSession,
+    *,
+    unseen: bool = False,
+    before_id: int | None = None,
+    limit: int = PAGE_ROWS,
+    now: float | None = None,
+) -> list[NoticeView]:
+    """The latest first, so many at most. before_id: only older ones. Raises SignedOut, StoreUnavailable."""
+    if session.stage is not Stage.IN:
+        raise SignedOut
+    with looking(means.store, now) as unit:
+        statement = unit.sql.UNSEEN_NOTICES if unseen else unit.sql.NOTICES
+        last = AFTER_ALL if before_id is None else before_id
+        rows = unit.tx.rows(statement, account_id=session.account_id, before_id=last, page=limit)
+    return [NoticeView(**_told(row, session.login), seen_at=row["seen_at"], mailed_at=row["mailed_at"]) for row in rows]
+
+
+def acknowledge(means: Means, session: PortalSession, notice_id: int, *, now: float | None = None) -> bool:
+    """The owner has read this one; False: there is none such that he has not. Raises SignedOut, StoreUnavailable."""
+    with acting(means, session, now=now) as (unit, _):
+        whose = {"row_id": notice_id, "account_id": session.account_id}
+        return unit.tx.write(unit.sql.SEE_NOTICE, **whose, now=unit.now) > 0
+
+
+def acknowledge_all(means: Means, session: PortalSession, last_id: int, *, now: float | None = None) -> int:
+    """The owner has read all up to this one, which was the latest that he was shown; says how many those were.
+
+    Raises SignedOut, StoreUnavailable.
+    """
+    with acting(means, session, now=now) as (unit, _):
+        whose = {"last_id": last_id, "account_id": session.account_id}
+        return unit.tx.write(unit.sql.SEE_NOTICES, **whose, now=unit.now)
+
+
+def take_to_mail(store: Store, *, limit: int = PAGE_ROWS, now: float | None = None) -> list[ToMail]:
+    """Some that are to be mailed now, oldest first; nobody else gets them for ten minutes. Raises StoreUnavailable."""
+    with looking(store, now) as unit:
+        at, since = unit.now, unit.now - MAILED_WITHIN_S
+        rows = unit.tx.rows(unit.sql.NOTICES_TO_MAIL, now=at, since=since, page=limit)
+    if not rows:
+        return []
+    with store.transaction() as tx:
+        taken = [
+            row for row in rows if tx.write(store.sql.CLAIM_NOTICE, row_id=row["id"], now=at, mail_after=at + AGAIN_S)
+        ]
+    return [
+        ToMail(
+            **_told(row, row["login"]),
+            login=row["login"],
+            language=row["language"],
+            recovery_address=row["recovery_address"],
+        )
+        for row in taken
+    ]
+
+
+def mailed(store: Store, notice_id: int, *, now: float | None = None) -> None:
+    """It is mailed. Raises StoreUnavailable."""
+    with store.transaction() as tx:
+        tx.write(store.sql.NOTICE_MAILED, row_id=notice_id, mailed_at=time.time() if now is None else now)
+
+
+def _told(row: Row, login: str) -> dict[str, Any]:
+    by = "program" if row["actor"].startswith("api:") else "administrator"
+    if row["actor"] == f"portal:{login}":
+        by = "owner"
+    return {name: row[name] for name in ("id", "at", "kind", "peer", "label", "detail")} | {"by": by}

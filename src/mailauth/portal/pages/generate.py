@@ -1,0 +1,175 @@
+"""Generating a client password: its terms, and, after the proof, the one page that shows it.
+
+Rule: the password is in one answer and nowhere else: no address, no cookie, no second look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from markupsafe import Markup
+from starlette.responses import Response
+
+from mailauth.accounts import clientpasswords
+from mailauth.accounts.freshproof import Action
+from mailauth.accounts.mailboxes import show_account
+from mailauth.accounts.refusals import Refused
+from mailauth.accounts.terms import MAX_NETWORKS, networks_from
+from mailauth.attempt import Service
+from mailauth.portal.guards import Entry, Page
+from mailauth.portal.pages.passwords import PASSWORDS, label_problem
+from mailauth.portal.pages.proof import PROOF
+from mailauth.portal.visit import Visit
+
+SERVICES = tuple([str(service) for service in Service])
+NEW = PASSWORDS + "/new"
+CONFUSABLE = frozenset("0o1il")
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The form as it was filled in."""
+
+    label: str = ""
+    services: tuple[str, ...] = SERVICES
+    expires: str = ""
+    networks: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything under "more"."""
+        return self.services != SERVICES or bool(self.expires or self.networks)
+
+
+@dataclass(slots=True)
+class Errors:
+    """What is wrong with it, field by field; "": nothing."""
+
+    label: str = ""
+    services: str = ""
+    expires: str = ""
+    networks: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.label or self.services or self.expires or self.networks)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What was asked for, understood. expires_at: epoch seconds, None: never."""
+
+    services: tuple[str, ...]
+    networks: tuple[str, ...]
+    expires_at: float | None
+    errors: Errors = field(default_factory=Errors)
+
+
+async def show(visit: Visit) -> Response:
+    """The form; also once more, for one that was out of date."""
+    return await _form(visit, typed(visit) if visit.stale else Typed(), Errors(), 403 if visit.stale else 200)
+
+
+async def ask(visit: Visit) -> Response:
+    """Begin the proof for it."""
+    filled = typed(visit)
+    terms = understood(visit, filled)
+    if terms.errors:
+        return await _form(visit, filled, terms.errors, 422)
+    try:
+        proof = await visit.ask(
+            clientpasswords.ask_to_generate,
+            visit.me,
+            label=filled.label,
+            services=terms.services,
+            networks=terms.networks,
+            expires_at=terms.expires_at,
+            now=visit.now,
+        )
+    except Refused:  # at the maximum; everything else has been looked at
+        return await _form(visit, filled, Errors(), 409)
+    return visit.go(f"{PROOF}/{proof}")
+
+
+async def perform(visit: Visit, proof: str, action: Action) -> Response:
+    """Make it and show it; if a program has asked for it, its name is asked for first."""
+    label = str(action.params.get("label") or visit.form.text("label"))
+    if problem := label_problem(visit, label):
+        shown = problem if visit.form.has("label") else ""
+        return visit.page("password_name", 422 if shown else 200, address=f"{PROOF}/{proof}", typed=label, error=shown)
+    try:
+        made = await visit.ask(clientpasswords.generate, visit.me, proof, label=label, now=visit.now)
+    except Refused:
+        return await _form(visit, Typed(), Errors(), 409)
+    servers = [server for server in visit.house.servers if server.service in action.params["services"]]
+    return visit.page(
+        "password_once",
+        leaves_nothing=True,
+        minted=made.minted,
+        turned_on=made.turned_on,
+        servers=servers,
+        plain=CONFUSABLE.isdisjoint(visit.means.rules.alphabet),
+    )
+
+
+def typed(visit: Visit) -> Typed:
+    """What is in the posted form."""
+    form = visit.form
+    chosen = tuple([service for service in SERVICES if service in form.every("services")])
+    return Typed(form.text("label"), chosen, form.text("expires"), form.raw("networks"))
+
+
+def understood(visit: Visit, filled: Typed) -> Terms:
+    """What it means, and what is wrong with it."""
+    errors = Errors(label=label_problem(visit, filled.label))
+    if not filled.services:
+        errors.services = visit.text("new.services_missing")
+    expires_at: float | None = None
+    if filled.expires:
+        expires_at = end_of_day(visit, filled.expires)
+        if expires_at is None or expires_at <= visit.now:
+            errors.expires = visit.text("new.expires_bad")
+    networks = visit.form.lines("networks")
+    errors.networks = networks_problem(visit, networks)
+    return Terms(filled.services, networks, expires_at, errors)
+
+
+def networks_problem(visit: Visit, networks: tuple[str, ...]) -> Markup | str:
+    """What is wrong with these, for people; "": nothing."""
+    if len(networks) > MAX_NETWORKS:
+        return visit.text("new.networks_many", most=MAX_NETWORKS)
+    for network in networks:
+        try:
+            networks_from([network])
+        except Refused:
+            return visit.text("new.networks_bad", network=network[:60])
+    return ""
+
+
+def end_of_day(visit: Visit, day: str) -> float | None:
+    """When this day (ISO 8601) ends in the zone that the pages have; None: it is no day."""
+    try:
+        after = date.fromisoformat(day) + timedelta(days=1)
+        return datetime(after.year, after.month, after.day, tzinfo=visit.house.rendering.zone).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+async def _form(visit: Visit, filled: Typed, errors: Errors, status: int = 200) -> Response:
+    account = await visit.look(show_account, visit.me.login, now=visit.now)
+    most = account.most_app_passwords
+    return visit.page(
+        "password_new",
+        status,
+        full=account.app_passwords >= most,
+        most=most,
+        mode_on=visit.me.client_passwords_only,
+        typed=filled,
+        errors=errors,
+        services=SERVICES,
+        on=account.services,
+        stale=visit.stale,
+    )
+
+
+PAGES = (Page(NEW, Entry.MEMBER, show, ask, again=show),)

@@ -1,0 +1,119 @@
+"""Signing in with the web password, signing out, and the language of the pages.
+
+Rule: one sentence for whatever is wrong; a fault or a full bucket is never called a wrong password.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from starlette.responses import Response
+
+from mailauth.accounts import portalsessions, signin
+from mailauth.accounts.portalsessions import SignedOut, Stage
+from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, StoreUnavailable, WebMatch
+from mailauth.portal import cookies, failures
+from mailauth.portal.guards import HOME, PLACES, SIGN_IN, Entry, Page
+from mailauth.portal.visit import Visit, local
+
+RETRY_S = "30"
+
+
+async def show(visit: Visit) -> Response:
+    """The form."""
+    return _form(visit)
+
+
+async def again(visit: Visit) -> Response:
+    """The form once more: its token is of another time."""
+    return _form(visit, 403, visit.text("signin.stale"))
+
+
+async def check(visit: Visit) -> Response:
+    """Judge what was typed."""
+    address, password = visit.form.text("address"), visit.form.raw("password")
+    if not address or not password:
+        return _form(visit, 422, visit.text("signin.missing"))
+    device = visit.house.jar.get(visit.request, cookies.DEVICE)
+    try:
+        match = await visit.house.web_passwords.check(address, password, visit.peer, device)
+    except (StoreUnavailable, PoolBusy, HashUnavailable, BadRecord) as fault:
+        failures.note(fault)
+        response = _form(visit, 503, visit.text("signin.unavailable"))
+        response.headers["retry-after"] = RETRY_S
+        return response
+    match match:
+        case WebMatch():
+            return await _begin(visit, match, device)
+        case None:
+            return _form(visit, 401, visit.text("signin.wrong"))
+        case float() | int():
+            response = _form(visit, 429, visit.text("signin.wait", wait=visit.language.wait(match)))
+            response.headers["retry-after"] = str(int(match) + 1)
+            return response
+
+
+async def _begin(visit: Visit, match: WebMatch, device: str) -> Response:
+    jar = visit.house.jar
+    try:
+        opened = await visit.ask(
+            signin.begin,
+            match,
+            peer=visit.peer,
+            agent=visit.request.headers.get("user-agent", ""),
+            device=device,
+            replaces=jar.get(visit.request, cookies.SESSION),
+            language=chosen if (chosen := jar.get(visit.request, cookies.LANGUAGE)) in visit.house.texts else None,
+            now=visit.house.clock(),
+        )
+    except SignedOut:  # the password was changed while it was being looked at
+        return _form(visit, 401, visit.text("signin.wrong"))
+    wanted = local(visit.form.raw("next"))
+    response = visit.go(wanted if opened.stage is Stage.IN else with_next(PLACES[opened.stage], wanted))
+    enter(visit, response, opened)
+    return response
+
+
+def enter(visit: Visit, response: Response, opened: signin.SignedIn) -> None:
+    """Give the browser the session that it has from now on."""
+    jar = visit.house.jar
+    jar.set(response, cookies.SESSION, opened.token)
+    jar.drop(response, cookies.FORM)
+    if opened.device:
+        jar.set(response, cookies.DEVICE, opened.device)
+
+
+def with_next(path: str, wanted: str) -> str:
+    """The address of a page of the sign-in that leads on to another."""
+    return path if wanted == HOME else f"{path}?next={quote(wanted, safe='/')}"
+
+
+def _form(visit: Visit, status: int = 200, problem: str = "") -> Response:
+    wanted = visit.form.raw("next") or visit.query("next")
+    return visit.page("signin", status, problem=problem, address=visit.form.text("address"), next=local(wanted))
+
+
+async def sign_out(visit: Visit) -> Response:
+    """End this session."""
+    await visit.ask(portalsessions.end, visit.me, now=visit.now)
+    response = visit.go(SIGN_IN)
+    visit.house.jar.drop(response, cookies.SESSION)
+    return response
+
+
+async def switch_language(visit: Visit) -> Response:
+    """Show the pages in another language from now on."""
+    response = visit.go(local(visit.form.raw("next")))
+    code = visit.form.text("language")
+    if code in visit.house.texts:
+        visit.house.jar.set(response, cookies.LANGUAGE, code)
+        if visit.session is not None:
+            await visit.ask(portalsessions.set_language, visit.session, code, now=visit.now)
+    return response
+
+
+PAGES = (
+    Page(SIGN_IN, Entry.SIGNED_OUT, show, check, again),
+    Page("/signout", Entry.STARTED, post=sign_out),
+    Page("/language", Entry.ANYBODY, post=switch_language),
+)
