@@ -14,6 +14,7 @@ from mailauth import config
 from mailauth.attempt import Service
 from mailauth.config import Address, ConfigError
 from mailauth.config.bounds import Hashing
+from mailauth.config.plugged import KINDS
 from mailauth.config.settings import SECTIONS, Policy, Settings
 from mailauth.config.writing import page, render
 from mailauth.hashing.argon2id import Argon2id
@@ -279,7 +280,7 @@ def test_every_cost_that_a_file_may_hold_can_be_hashed_with(file: Path, end: int
 
 
 def test_settings_name_each_section() -> None:
-    assert [field.name for field in dataclasses.fields(Settings)] == ["source", *SECTIONS]
+    assert [field.name for field in dataclasses.fields(Settings)] == ["source", *SECTIONS, *KINDS]
 
 
 def test_the_page_of_the_documentation_is_current() -> None:

@@ -50,6 +50,8 @@ class Core:
     events: Events
     sessions: LiveSessions
     web_passwords: WebPasswords
+    pool: HashPool
+    keys: LiveKeys
 
 
 def opened_store(settings: Settings) -> tuple[Store, KeyRing]:
@@ -105,7 +107,7 @@ async def open_core(settings: Settings, *, lets_in: bool = True) -> AsyncIterato
             await _share(stack, store, throttle, sessions)
             await _apply_changes(stack, store, sessions, keys, events)
         web_passwords = WebSignIn(passdb, verifier.matching, throttle, sessions)
-        yield Core(settings, store, passdb, verifier, events, sessions, web_passwords)
+        yield Core(settings, store, passdb, verifier, events, sessions, web_passwords, pool, keys)
 
 
 async def _apply_changes(

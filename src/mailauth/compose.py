@@ -24,6 +24,7 @@ from mailauth.serving import tls
 from mailauth.serving.census import Census
 from mailauth.serving.hardening import keep_memory_private
 from mailauth.serving.listen import Server
+from mailauth.webportal import Around, open_portal
 
 __all__ = ["open_authenticator", "open_core", "opened_store", "serve"]
 
@@ -41,42 +42,51 @@ async def open_authenticator(path: str | Path | None = None) -> AsyncIterator[Au
 
 
 async def serve(
-    settings: Settings, ready: Callable[[list[str]], object], ending: Callable[[], object] = lambda: None
+    settings: Settings,
+    ready: Callable[[list[str]], object],
+    ending: Callable[[], object] = lambda: None,
+    around: Around = lambda app: app,
 ) -> None:
-    """Run all listeners until SIGTERM or SIGINT; SIGHUP reads the certificates again.
+    """Run all listeners and the portal until SIGTERM or SIGINT; SIGHUP reads the certificates again.
 
     ready: told once, when connections are accepted, with a line for each listener. ending: told when a signal has
-    come. Raises what open_core raises, BadCertificate and CannotListen, and then nothing has been served.
+    come. around: puts something before the portal's application.
+    Raises what open_core and open_portal raise, BadCertificate and CannotListen, and then nothing has been served.
     """
     keep_memory_private()
     _raise_descriptor_limit()
     stream = logs.configure(settings.log.level, settings.log.file)
-    loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-    async with open_core(settings) as core:
-        context = _tls(settings)
+    context = _tls(settings)
+    async with open_core(settings) as core, open_portal(core, context, around) as portal:
         census = Census(
             settings.limits.max_connections,
             settings.throttle.max_connections_per_source,
             settings.throttle.trusted_networks,
         )
-        server = Server(
-            census, Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions).open()
-        )
+        doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions)
+        server = Server(census, doors.open())
         login_log = logs.LoginLog(stream.write)
         core.events.subscribe(login_log)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, over.set)
-        loop.add_signal_handler(signal.SIGHUP, _reload, settings, context)
+        over = _told_to_end(settings, context)
         await server.start()
+        await portal.start()
         gc.freeze()  # what is here now stays: the collector need not walk it again and again
-        ready([f"listening {door.name}" for door in server.doors])
+        ready([f"listening {name}" for name in (*[door.name for door in server.doors], *portal.names)])
         try:
             await over.wait()
             ending()
         finally:
-            await server.stop()
+            await asyncio.gather(portal.stop(), server.stop())
             login_log.flush()
+
+
+def _told_to_end(settings: Settings, context: ssl.SSLContext | None) -> asyncio.Event:
+    """What happens when a signal asks for the end; another one has the certificates read again."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, over.set)
+    loop.add_signal_handler(signal.SIGHUP, _reload, settings, context)
+    return over
 
 
 def _raise_descriptor_limit() -> None:

@@ -29,7 +29,7 @@ def load(kind: str, name: str, section: Mapping[str, object] | None = None) -> A
     if importlib.util.find_spec(dotted) is not None:
         build = getattr(importlib.import_module(dotted), "build", None)
         if build is not None:
-            return build(section or {})
+            return build({} if section is None else section)
     for entry in entry_points(group=f"mailauth.{kind}", name=name):
-        return entry.load().build(section or {})
+        return entry.load().build({} if section is None else section)
     raise NoSuchPlugin(f"there is no {kind} plug-in named {name!r}")

@@ -24,7 +24,8 @@ def offset(site: Path) -> int:
     offset = free_offset()
     file = site / "mailauth.toml"
     text = file.read_text()
-    for port in (1993, 1143, 1995, 1110, 1465, 1587):
+    text = text.replace("localhost:8080", f"localhost:{8080 + offset}")
+    for port in (8080, 1993, 1143, 1995, 1110, 1465, 1587):
         text = text.replace(f'"127.0.0.1:{port}"', f'"127.0.0.1:{port + offset}"')
     file.write_text(text)
     return offset
@@ -48,7 +49,7 @@ def test_serve_says_when_it_is_ready_and_lets_people_in(mailauth: Cli, site: Pat
     phone = minted(mailauth, alice)
     with serving("serve") as server:
         said = server.wait_for(f"listening smtp 127.0.0.1:{1587 + offset} tls=starttls\n")
-        assert said.count("listening ") == 6
+        assert said.count("listening ") == 7
         assert f"listening imap 127.0.0.1:{1993 + offset} tls=implicit\n" in said
         with imaplib.IMAP4_SSL("localhost", 1993 + offset, ssl_context=trust(site)) as client:
             assert client.login(alice, phone)[0] == "OK"
@@ -134,10 +135,12 @@ def test_nothing_to_serve_is_a_matter_of_configuration(mailauth: Cli, site: Path
     file = site / "mailauth.toml"
     text = file.read_text()
     start, end = text.index("# One address"), text.index("# What a client reads")
+    text = text[:start] + text[end:]
+    start, end = text.index("[portal]"), text.index("# The first three are what")
     file.write_text(text[:start] + text[end:])
     said = mailauth("serve")
     assert said.code == 78
-    assert "there is no [[listen]] table, so there is nothing to serve; add one" in said.err
+    assert "nothing is to be served: there is no [[listen]] table and no [portal]; add one" in said.err
 
 
 def test_a_log_that_cannot_be_written_is_a_matter_of_configuration(mailauth: Cli, site: Path) -> None:

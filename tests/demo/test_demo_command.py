@@ -19,7 +19,7 @@ from mailauth.demo.memory import Memory
 
 pytestmark = pytest.mark.slow
 
-READY = "--config"  # in the last line of the screen
+READY = "'))\""  # in the last line of the screen
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def letters(demo: Demo) -> list[bytes]:
 
 def test_the_first_start_makes_an_account_that_takes_app_passwords_only(demo: Demo, folder: Path) -> None:
     assert demo.memory.account == "alice@example.test"
-    assert demo.web_password_holds
+    assert not demo.changed
     assert isinstance(judged(demo, demo.memory.app_password), Accept)
     assert judged(demo, demo.memory.web_password) == Reject(Reason.CLIENT_PASSWORDS_ONLY)
     view = mailboxes.show_account(store_of(demo), ACCOUNT)
@@ -105,7 +105,7 @@ def test_a_changed_web_password_is_not_claimed_to_hold(demo: Demo, folder: Path)
     record = Argon2id().hash(b"another secret")
     mailboxes.set_web_password(store_of(demo), ACCOUNT, record, True, actor="test")
     again = prepare(folder, None)
-    assert not again.web_password_holds
+    assert again.changed == {ACCOUNT}
     assert again.memory.app_password == demo.memory.app_password
 
 
@@ -124,7 +124,7 @@ def test_without_its_memory_it_makes_new_passwords(demo: Demo, folder: Path, con
     again = prepare(folder, None)
     assert again.memory.app_password != demo.memory.app_password
     assert again.memory.web_password != demo.memory.web_password
-    assert again.web_password_holds
+    assert not again.changed
     assert isinstance(judged(again, again.memory.app_password), Accept)
     assert isinstance(judged(again, demo.memory.app_password), Accept)
 

@@ -33,7 +33,7 @@ def check(config_file: str | None, as_json: bool) -> None:
     settings = config.load(config.find(config_file))
     problems = [
         problem
-        for test in (_secrets, _key_file, _certificate, check_log, check_mailbox)
+        for test in (_secrets, _key_file, _certificate, check_log, check_mailbox, _factors)
         for problem in _problems(test, settings)
     ]
     if as_json:
@@ -67,6 +67,12 @@ def _key_file(settings: Settings) -> None:
     from mailauth.keys import KeyRing  # noqa: PLC0415
 
     KeyRing.load(settings.key.file)
+
+
+def _factors(settings: Settings) -> None:
+    from mailauth.webportal import factors_of  # noqa: PLC0415
+
+    factors_of(settings)
 
 
 def _certificate(settings: Settings) -> None:

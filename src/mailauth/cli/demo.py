@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from pathlib import Path
 
 import click
@@ -17,12 +15,13 @@ from mailauth.founding.ports import MAX_PORT_OFFSET
 )
 @click.option("--port-offset", type=click.IntRange(0, MAX_PORT_OFFSET), help="Added to every port; default: 0.")
 def command(folder: Path, port_offset: int | None) -> None:
-    """Run a whole mail server on this machine, and print an account and its passwords to try it with.
+    """Run a whole mail server with its portal on this machine, and print an account and its passwords to try it with.
 
-    The first start makes what `mailauth init` makes, and the account alice@example.test with its mode on. Later
-    starts go on with what is there and print the same; an app password that was revoked is replaced. It listens on
-    loopback alone: IMAP on ports 1143 (STARTTLS) and 1993 (TLS), POP3 on 1110 and 1995, submission on 1587 and 1465.
-    Ctrl-C ends it; removing the folder removes all of it.
+    The first start makes what `mailauth init` makes, the account alice@example.test with its mode on, and the
+    administrator admin@example.test. Later starts go on with what is there and print the same; an app password that
+    was revoked is replaced. It listens on loopback alone: the portal on port 8080, IMAP on 1143 (STARTTLS) and 1993
+    (TLS), POP3 on 1110 and 1995, submission on 1587 and 1465. The portal's telephone, WeChat and DingTalk are
+    simulated. Ctrl-C ends it; removing the folder removes all of it.
 
     \b
     Examples:
@@ -31,18 +30,14 @@ def command(folder: Path, port_offset: int | None) -> None:
     """
     from mailauth.cli.running import run  # noqa: PLC0415  the overview need not load the servers
     from mailauth.demo.screen import screen  # noqa: PLC0415
+    from mailauth.demo.simulated import Simulated  # noqa: PLC0415
     from mailauth.demo.site import prepare  # noqa: PLC0415
     from mailauth.serving.listen import CannotListen  # noqa: PLC0415
 
     demo = prepare(folder, port_offset)
-    shown = screen(demo.memory, folder, web_password_holds=demo.web_password_holds, program=_program())
+    simulated = Simulated(demo.memory.portal)
+    shown = screen(demo.memory, folder, changed=demo.changed)
     try:
-        run(demo.settings, lambda _: click.echo(shown))
+        run(simulated.settings(demo.settings), lambda _: click.echo(shown), simulated.around)
     except CannotListen as error:
         raise CannotListen(f"{error}; or move all of them: mailauth demo --dir {folder} --port-offset 1000") from None
-
-
-def _program() -> str:
-    """How we were called, if that is worth typing: .venv/bin/mailauth, or mailauth where the shell finds it."""
-    called = sys.argv[0]
-    return "mailauth" if Path(called).name != "mailauth" or shutil.which("mailauth") == called else called

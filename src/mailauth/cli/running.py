@@ -11,14 +11,15 @@ from collections.abc import Callable, Coroutine
 from mailauth import compose
 from mailauth.cli.opening import check_log, check_mailbox, store_of
 from mailauth.config import Settings
+from mailauth.webportal import Around
 
 END_S = 9.0  # service managers ask twice, and the second time they do not ask
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, ready: Callable[[list[str]], None]) -> None:
-    """Serve until a signal ends it. ready: is told once everything listens.
+def run(settings: Settings, ready: Callable[[list[str]], None], around: Around = lambda app: app) -> None:
+    """Serve until a signal ends it. ready: is told once everything listens. around: see compose.serve.
 
     Raises ConfigError, and whatever compose.serve raises.
     """
@@ -26,7 +27,7 @@ def run(settings: Settings, ready: Callable[[list[str]], None]) -> None:
     check_log(settings)
     check_mailbox(settings)
     store_of(settings).close()
-    runner()(compose.serve(settings, ready, end_in_time))
+    runner()(compose.serve(settings, ready, end_in_time, around))
 
 
 def end_in_time() -> None:

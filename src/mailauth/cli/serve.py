@@ -24,8 +24,8 @@ def command(config_file: str | None) -> None:
     from mailauth.cli.running import run  # noqa: PLC0415
 
     settings = config.load(config.find(config_file))
-    if not settings.listen:
+    if not settings.listen and settings.portal is None:
         raise config.ConfigError(
-            f"{settings.source}: there is no [[listen]] table, so there is nothing to serve; add one"
+            f"{settings.source}: nothing is to be served: there is no [[listen]] table and no [portal]; add one"
         )
     run(settings, lambda lines: click.echo("\n".join(lines), err=True))

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mailauth.config.plugged import KINDS, tables
 from mailauth.config.settings import ABSENT, REPEATED, REQUIRED, SECTIONS, Settings
 from mailauth.config.values import ConfigError, Impossible, Secret
 
@@ -40,7 +41,7 @@ def load(path: Path) -> Settings:
     """Read one file. Raises ConfigError."""
     document = _parse(path)
     file = path.absolute()
-    _refuse_unknown(document, SECTIONS, str(path), "section [{}]")
+    _refuse_unknown(document, [*SECTIONS, *KINDS], str(path), "section [{}]")
     for name in REQUIRED:
         if name not in document:
             raise ConfigError(f"{path}: section [{name}] is missing; `mailauth init` writes a whole file")
@@ -51,6 +52,7 @@ def load(path: Path) -> Settings:
         for name in SECTIONS
         if name in document or name not in ABSENT
     }
+    sections |= {kind: tables(kind, document.get(kind, {}), path, file.parent) for kind in KINDS}
     try:
         return Settings(source=file, **sections)
     except Impossible as fault:

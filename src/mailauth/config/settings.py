@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from mailauth import apppassword
 from mailauth.attempt import Service
 from mailauth.config.bounds import Hashing, Limits, Replies, Retention, Throttle
+from mailauth.config.plugged import Plugged
 from mailauth.config.portal import Portal
 from mailauth.config.values import (
     Address,
@@ -191,6 +192,8 @@ class Settings:
     limits: Limits = Limits()
     retention: Retention = Retention()
     log: Log = Log()
+    factors: tuple[Plugged, ...] = ()
+    gateways: tuple[Plugged, ...] = ()
 
     def __post_init__(self) -> None:
         for number, listener in enumerate(self.listen, start=1):

@@ -20,6 +20,19 @@ HEAD = """\
 # Unknown keys are errors. Relative paths are relative to this file. Passwords stand in files of their own.
 """
 
+PLUGGED = """\
+# Second factors of the portal, each switched on by a table of its own; see docs/factors.md. Without any, there are
+# totp, webauthn and recovery-codes.
+#[factors.totp]
+#[factors.webauthn]
+#[factors.recovery-codes]
+#[factors.sms]
+#gateway = "sms_webhook"
+#[gateways.sms_webhook]
+#url = "https://sms.example.com/send"
+#secret_file = "sms-secret"
+"""
+
 PAGE_HEAD = """\
 # Configuration
 
@@ -28,6 +41,14 @@ PAGE_HEAD = """\
 name file, key and reason; `mailauth config check` looks for them. Units are in the names (`_s`, `_bytes`, `_kib`,
 `_days`). Relative paths are relative to the file. Passwords never stand in it: a key that ends in `password_file` names
 a file whose first line is the password, or a variable of the environment as `env:NAME`.
+"""
+
+PAGE_PLUGGED = """\
+## [factors.NAME], [gateways.NAME]
+
+A table for each second factor that the portal offers, in the order in which they are shown, and for each way to send
+text messages; `[factors.sms]` names one as `gateway = "NAME"`. Their keys are in `factors.md`. Without any
+`[factors.NAME]` there are `totp`, `webauthn` and `recovery-codes`.
 """
 
 
@@ -47,7 +68,7 @@ def render(overrides: Mapping[str, Mapping[str, object] | Sequence[Mapping[str, 
             parts.append(_table(name, section, {}, mark="#"))
         else:
             parts.append(_table(name, section, given))  # type: ignore[arg-type]
-    return "\n".join(parts)
+    return "\n".join([*parts, PLUGGED])
 
 
 def _table(name: str, section: type, given: Mapping[str, object], *, brief: bool = False, mark: str = "") -> str:
@@ -87,6 +108,7 @@ def page() -> str:
         heading = f"## [[{name}]]" if name == REPEATED else f"## [{name}]"
         head = "| Key | Holds | Default | Meaning |\n| --- | --- | --- | --- |"
         parts.append("\n".join([heading, "", _told(section), "", head, *rows]) + "\n")
+    parts.append(PAGE_PLUGGED)
     return "\n".join(parts)
 
 

@@ -16,13 +16,19 @@ NAME = "demo.json"
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """ports: by service, then by tls ("implicit", "starttls"); ca: the path of the authority's certificate."""
+    """ports: by service, then by tls ("implicit", "starttls"); ca: the path of the authority's certificate.
+
+    administrator: the address of the one who has the pages of administration. portal: its URL.
+    """
 
     account: str
     web_password: str = field(repr=False)
     app_password: str = field(repr=False)
     ports: dict[str, dict[str, int]]
     ca: str
+    administrator: str
+    administrator_password: str = field(repr=False)
+    portal: str
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:

@@ -14,9 +14,13 @@ from mailauth.demo.memory import Memory
 SERVICES = {"imap": "IMAP (read)", "pop3": "POP3 (read)", "smtp": "SMTP (send)"}
 
 
-def screen(memory: Memory, folder: Path, *, web_password_holds: bool, program: str = "mailauth") -> str:
-    """web_password_holds: whether memory's web password is still the account's. program: how we were called."""
-    web = memory.web_password if web_password_holds else "changed since; `mailauth account passwd` sets it"
+CHANGED = "changed since; `mailauth account passwd` sets it"
+
+
+def screen(memory: Memory, folder: Path, *, changed: frozenset[str] = frozenset()) -> str:
+    """changed: whose web password is another by now than memory's."""
+    web = CHANGED if memory.account in changed else memory.web_password
+    administrator = CHANGED if memory.administrator in changed else memory.administrator_password
     return "\n".join(
         [
             f"mailauth demo is running on what is in {folder}/ (Ctrl-C ends it)",
@@ -24,7 +28,11 @@ def screen(memory: Memory, folder: Path, *, web_password_holds: bool, program: s
             f"  Account       {memory.account}",
             f"  App password  {grouped(memory.app_password)}  (for mail programs; spaces do not matter)",
             f"  Web password  {web}",
-            "                (mail programs do not get in with it: the account's mode is on)",
+            "                (for the portal; mail programs do not get in with it)",
+            f"  Portal        {memory.portal}",
+            "                (its telephone, WeChat, DingTalk are simulated: /simulated/)",
+            f"  Administrator {memory.administrator}",
+            f"  Web password  {administrator}",
             "",
             "Set up a mail program: host localhost, user name and password as above",
             *[f"  {name}   {_ports(memory.ports.get(service, {}))}" for service, name in SERVICES.items()],
@@ -32,8 +40,6 @@ def screen(memory: Memory, folder: Path, *, web_password_holds: bool, program: s
             "",
             "Try it in another terminal:",
             *_logins(memory),
-            f"  {program} app-password list {memory.account} \\",
-            f"    --config {quote(str(folder / 'mailauth.toml'))}",
         ]
     )
 

@@ -14,7 +14,8 @@ mode is on. Try it: the refusal does not say why, but the audit log does.
 
     mailauth audit {account} --config {config}
 
-Make another app password for another device, use it, and revoke it:
+Make another app password for another device, use it, and revoke it: sign in
+to the portal with the web password, or give the commands
 
     mailauth app-password add {account} --label Tablet --config {config}
     mailauth app-password revoke {account} --label Tablet --config {config}

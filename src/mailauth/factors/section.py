@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +31,14 @@ class BadSection(ValueError):
         self.key = key
 
 
+class Section(dict[str, object]):
+    """What stands in the file, and beside it what the program puts in. wired: by key; each takes what it knows."""
+
+    def __init__(self, values: Mapping[str, object], wired: Mapping[str, object]) -> None:
+        super().__init__(values)
+        self.wired = wired
+
+
 def option(
     default: Any = dataclasses.MISSING,
     *,
@@ -47,17 +55,27 @@ def option(
 def read(kind: type, section: Mapping[str, object]) -> Any:
     """The section as a `kind`. Raises BadSection."""
     fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    is_written = isinstance(section, Section)
     for key in section:
-        if key not in fields:
-            raise BadSection(key, f"is unknown here; there are: {', '.join(fields)}")
+        if key not in fields or (is_written and fields[key].metadata["wired"]):
+            raise BadSection(key, f"is unknown here; there are: {', '.join(_written(fields.values()))}")
+    wired = section.wired if isinstance(section, Section) else {}
+    section = {**section, **{key: value for key, value in wired.items() if key in fields}}
     hints = typing.get_type_hints(kind)
     values = {}
     for key, field in fields.items():
         if key in section:
             values[key] = _value(key, hints[key], section[key], field.metadata["check"])
         elif field.default is dataclasses.MISSING:
-            raise BadSection(key, f"is missing; it says: {field.metadata['doc']}")
+            written = key + "_file" if field.metadata["secret"] else key
+            raise BadSection(written, f"is missing; it says: {field.metadata['doc']}")
     return kind(**values)
+
+
+def _written(fields: Iterable[dataclasses.Field[Any]]) -> list[str]:
+    """The keys, as they are written in the file."""
+    keys = [(field.name, field.metadata) for field in fields]
+    return [name + "_file" if metadata["secret"] else name for name, metadata in keys if not metadata["wired"]]
 
 
 def _value(key: str, hint: Any, value: object, check: Callable[[Any], str | None]) -> object:

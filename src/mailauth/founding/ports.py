@@ -14,4 +14,5 @@ LISTENERS = (  # service, tls, port without offset
     ("smtp", "implicit", 1465),
     ("smtp", "starttls", 1587),
 )
-MAX_PORT_OFFSET = 65535 - max(port for _, _, port in LISTENERS)
+PORTAL = 8080
+MAX_PORT_OFFSET = 65535 - max(PORTAL, *[port for _, _, port in LISTENERS])

@@ -13,7 +13,7 @@ from pathlib import Path
 from mailauth.config.settings import Policy
 from mailauth.config.writing import render
 from mailauth.founding import certificates
-from mailauth.founding.ports import LISTENERS, LOOPBACK
+from mailauth.founding.ports import LISTENERS, LOOPBACK, PORTAL
 from mailauth.founding.stores import create_store
 from mailauth.interfaces import StoreUnavailable
 from mailauth.keys import KeyRing
@@ -133,6 +133,10 @@ def configuration(layout: Layout, port_offset: int) -> str:
                 {"service": service, "address": f"{LOOPBACK}:{port + port_offset}", "tls": tls}
                 for service, tls, port in LISTENERS
             ],
+            "portal": {
+                "address": f"{LOOPBACK}:{PORTAL + port_offset}",
+                "public_url": f"http://localhost:{PORTAL + port_offset}",
+            },
         }
     )
 

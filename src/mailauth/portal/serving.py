@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import Iterator
@@ -74,6 +75,7 @@ class PortalServer(uvicorn.Server):
             timeout_graceful_shutdown=STOPPING_S,
         )
         options.load()
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what clients do wrong is theirs to know
         options.ssl = tls
         super().__init__(options)
         self._sockets = sockets

@@ -13,6 +13,7 @@ import itertools
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -124,6 +125,12 @@ class LiveSessions:
         del of_account[session]
         if not of_account:
             del self._of_account[session.principal.account_id]
+
+    # ---- for the portal
+
+    def counts(self, account_id: int) -> Mapping[int | None, int]:
+        """How many sessions of this account are here, by app password; None: by the web password."""
+        return Counter([session.principal.credential_id for session in self._of_account.get(account_id, ())])
 
     # ---- for the applier
 

@@ -51,6 +51,10 @@ class LiveKeys:
         """See interfaces.Keys."""
         return self._ring.selectors(login, cleaned)
 
+    def ring(self) -> KeyRing:
+        """The keys as they are now. From any thread."""
+        return self._ring
+
     def look_again(self) -> None:
         """Make up for what was changed before this process was told of changes. Blocks; to be called before it serves.
 

@@ -97,14 +97,15 @@ def as_json(fields: dict[str, Any], status: int = 200, label: str = "application
     return Reply(status, json.dumps(fields, ensure_ascii=False).encode(), (("Content-Type", label),))
 
 
-def page(title: str, lines: list[str], status: int = 200) -> Reply:
-    """A page that says that it is simulated. lines: HTML."""
+def page(title: str, lines: list[str], status: int = 200, *, again_s: int = 0) -> Reply:
+    """A page that says that it is simulated. lines: HTML. again_s: seconds until it is loaded anew; 0: never."""
     head = f"<!doctype html><html lang='zh-CN'><meta charset='utf-8'><title>{html.escape(title)}</title>"
     view = "<meta name='viewport' content='width=device-width'>"
     note = "<p><strong>模拟页面，仅供演示 · Simulated, for the demo only</strong></p>"
     body = "".join([f"<p>{line}</p>" for line in lines])
     whole = f"{head}{view}<main><h1>{html.escape(title)}</h1>{note}{body}</main></html>"
-    return Reply(status, whole.encode(), PAGE_HEADERS)
+    refresh = (("Refresh", str(again_s)),) if again_s else ()
+    return Reply(status, whole.encode(), PAGE_HEADERS + refresh)
 
 
 def link(where: str, told: str) -> str:

@@ -18,6 +18,7 @@ from mailauth.gateways.sms_webhook import HEADER, signature
 TITLE = "手机短信 Phone"
 MAX_AGE_S = 300.0
 KEPT = 20
+LOOK_S = 2  # somebody waits for the code
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +73,4 @@ class Phone:
 
     def _page(self) -> Reply:
         lines = [f"{html.escape(each.to)}: {html.escape(each.text)}" for each in reversed(self.messages)]
-        return page(TITLE, lines or ["还没有短信。 No messages yet."])
+        return page(TITLE, lines or ["还没有短信。 No messages yet."], again_s=LOOK_S)
