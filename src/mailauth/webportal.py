@@ -26,6 +26,7 @@ from mailauth.factors.factor import Factor, Hashing
 from mailauth.factors.section import BadSection, Section
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving.listen import CannotListen, bind
+from mailauth.store.engine import Store
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -149,11 +150,13 @@ async def _house(stack: AsyncExitStack, core: Core, portal: Portal) -> House:
     from mailauth.portal.rendering import Rendering  # noqa: PLC0415
 
     settings = core.settings
+    store = core.store.keeping()
+    stack.callback(store.close)
     http = await stack.enter_async_context(Http())
     return House(
-        means=means_of(core),
+        means=means_of(core, store),
         web_passwords=core.web_passwords,
-        connections=MailConnections(core.store, core.sessions),
+        connections=MailConnections(store, core.sessions),
         send=http.send,
         rendering=Rendering(settings.policy.timezone, portal.site_name),
         origin=portal.public_url,
@@ -162,7 +165,7 @@ async def _house(stack: AsyncExitStack, core: Core, portal: Portal) -> House:
     )
 
 
-def means_of(core: Core) -> Means:
+def means_of(core: Core, store: Store) -> Means:
     """What the use cases work with. To be called in the event loop, whose pool computes their hashes."""
     settings, portal = core.settings, core.settings.portal
     rules = Rules(
@@ -180,7 +183,7 @@ def means_of(core: Core) -> Means:
     hashing = Hashing(
         lambda secret: awaited(core.pool.hash(secret)), lambda record, secret: awaited(core.pool.verify(record, secret))
     )
-    return Means(core.store, core.keys.ring, factors_of(settings), hashing, rules)
+    return Means(store, core.keys.ring, factors_of(settings), hashing, rules)
 
 
 def servers_of(settings: Settings) -> tuple[MailServer, ...]:

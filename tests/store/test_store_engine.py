@@ -268,3 +268,51 @@ def test_a_file_system_that_is_gone_is_a_store_that_is_unavailable(tmp_path, mon
     monkeypatch.setattr(store.driver, "path", Stale())
     with pytest.raises(StoreUnavailable, match="Stale file handle"), store.reading():
         pass
+
+
+# ---- connections of SQLite that are kept
+
+
+def test_kept_connections_see_what_others_write(sqlite_database):
+    store = sqlite_database.store
+    kept = store.keeping()
+    for number in range(70, 73):
+        add_key(store, number)
+        with kept.reading() as tx:
+            assert tx.row("SELECT count(*) AS keys FROM server_keys") == {"keys": number - 68}
+    assert len(kept._idle) == 1
+    kept.close()
+
+
+def test_a_kept_connection_meets_the_file_that_is_there(sqlite_database):
+    store = sqlite_database.store
+    kept, path = store.keeping(), store.driver.path
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    earlier = path.with_suffix(".earlier")
+    earlier.write_bytes(path.read_bytes())
+    add_key(kept, 70)
+    path.rename(path.with_suffix(".gone"))
+    with pytest.raises(StoreUnavailable, match="there is no store"), kept.reading():
+        pass
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    earlier.rename(path)
+    with kept.reading() as tx:
+        assert tx.row("SELECT count(*) AS keys FROM server_keys") == {"keys": 1}
+    kept.close()
+
+
+def test_a_kept_connection_waits_for_a_lock_only_once(sqlite_database, monkeypatch):
+    monkeypatch.setattr("mailauth.store.sqlite.BUSY_TIMEOUT_S", 0.2)
+    kept = sqlite_database.store.keeping()
+    with kept.reading():
+        pass
+    opened = []
+    monkeypatch.setattr(kept.driver, "connect", lambda: opened.append(1))
+    with closing(sqlite3.connect(kept.driver.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked by another process"), kept.transaction():
+            pass
+    assert not opened
+    kept.close()

@@ -44,12 +44,16 @@ class Driver(Protocol):
     raise_ids: tuple[str, ...]  # to be run in order: no id of this table up to this one is given any more
     error: tuple[type[Exception], ...]
     keeps_connections: bool
+    stale: tuple[type[Exception], ...]  # of `error`, what a kept connection says whose other end is gone
 
     def create(self) -> None:
         """Make the place of a new store, if that is ours to make. Raises StoreUnavailable."""
 
     def prepare(self) -> None:
         """Set what the database itself remembers. Raises StoreUnavailable."""
+
+    def keeping(self) -> Driver:
+        """The same database by a driver that keeps connections for later, for who asks often."""
 
     def connect_for_upgrade(self) -> Any:
         """A connection as SQLAlchemy wants it. Raises StoreUnavailable."""
@@ -133,6 +137,12 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.driver.name})"
 
+    def keeping(self) -> Store:
+        """The same store, by connections of its own that are kept, for who asks often; to be closed for itself."""
+        store = Store(self.driver.keeping())
+        store.highwater = self.highwater
+        return store
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Change something: committed at the end of the block, nothing changed if the block raises.
@@ -173,9 +183,12 @@ class Store:
             try:
                 self.driver.begin(connection, writing=writing)
                 return connection
-            except self.driver.error:  # went stale while idle: nothing was done yet, so a new one may be tried
+            except self.driver.stale:  # nothing was done yet, so a new one may be tried
                 connection.close()
                 self.close()
+            except self.driver.error as error:
+                connection.close()
+                raise self.driver.fault(error) from None
         connection = self.driver.connect()
         try:
             self.driver.begin(connection, writing=writing)

@@ -45,6 +45,7 @@ class PostgresqlDriver:
     sql: ModuleType = sql_postgresql
     error: tuple[type[Exception], ...] = (psycopg.Error, UnicodeError, OverflowError)
     keeps_connections = True
+    stale: tuple[type[Exception], ...] = (psycopg.Error,)
     list_tables = "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema()"
     begin_upgrade = f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"
     given_ids = (
@@ -68,6 +69,10 @@ class PostgresqlDriver:
 
     def prepare(self) -> None:
         """See engine.Driver."""
+
+    def keeping(self) -> PostgresqlDriver:
+        """See engine.Driver."""
+        return self
 
     def connect_for_upgrade(self) -> psycopg.Connection[Any]:
         """See engine.Driver. A statement may take its time."""

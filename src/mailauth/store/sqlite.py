@@ -30,13 +30,24 @@ ADVICE = {
 }
 
 
+class Replaced(sqlite3.OperationalError):
+    """The file that is open is not the one of that name any more."""
+
+
+class Opened(sqlite3.Connection):
+    """A connection, and the file that it is open to: an open file outlives its name. file: device and inode."""
+
+    file: tuple[int, int]
+
+
 class SqliteDriver:
     """One database file."""
 
     dialect = "sqlite"
     sql: ModuleType = sql_sqlite
     error: tuple[type[Exception], ...] = (sqlite3.Error, UnicodeError, OverflowError)
-    keeps_connections = False  # opening costs 0.2 ms, and always reads the file that is there now
+    keeps_connections = False  # opening costs 0.2 ms, and always meets the file and its rights as they are now
+    stale: tuple[type[Exception], ...] = (Replaced,)
     list_tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
     begin_upgrade = "BEGIN IMMEDIATE"
     given_ids = "SELECT name, seq AS id FROM sqlite_sequence"
@@ -68,6 +79,12 @@ class SqliteDriver:
         finally:
             connection.close()
 
+    def keeping(self) -> SqliteDriver:
+        """See engine.Driver."""
+        driver = SqliteDriver(self.path)
+        driver.keeps_connections = True
+        return driver
+
     def connect_for_upgrade(self) -> sqlite3.Connection:
         """See engine.Driver. Foreign keys stay off: a table that is made anew must not take others' rows with it."""
         return self.open(BUSY_TIMEOUT_S)
@@ -76,9 +93,11 @@ class SqliteDriver:
         """See engine.Driver."""
         return SqliteReader(self)
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self) -> Opened:
         """See engine.Driver. Any one thread at a time may use it."""
+        file = _file_at(self.name)
         connection = self.open(BUSY_TIMEOUT_S)
+        connection.file = file
         connection.row_factory = _as_dict
         try:
             connection.execute("PRAGMA foreign_keys = ON")
@@ -88,7 +107,7 @@ class SqliteDriver:
             raise self.fault(error) from None
         return connection
 
-    def open(self, busy_timeout_s: float) -> sqlite3.Connection:
+    def open(self, busy_timeout_s: float) -> Opened:
         """A bare connection in autocommit to the file, which must be there. Raises StoreUnavailable."""
         try:
             if not self.path.exists():
@@ -101,6 +120,7 @@ class SqliteDriver:
             return sqlite3.connect(
                 f"{self.path.as_uri()}?mode=rw",
                 uri=True,
+                factory=Opened,
                 timeout=busy_timeout_s,
                 isolation_level=None,
                 check_same_thread=False,
@@ -108,8 +128,10 @@ class SqliteDriver:
         except sqlite3.Error as error:
             raise self.fault(error) from None
 
-    def begin(self, connection: sqlite3.Connection, *, writing: bool) -> None:
+    def begin(self, connection: Opened, *, writing: bool) -> None:
         """See engine.Driver."""
+        if _file_at(self.name) != connection.file:
+            raise Replaced("the file was moved away or replaced")
         connection.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     def announce(self, tx: Transaction) -> None:
