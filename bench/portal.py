@@ -3,8 +3,8 @@
     .venv/bin/python bench/portal.py [--accounts 100000] [--seconds 5] [--connections 8]
 
 A site is made in a temporary folder and served as it is. Its accounts are rows copied from one real account, so that
-100,000 are there in seconds. Somebody signs in as browsers do; then connections that are kept ask for one page again and
-again. First comes each page alone on one connection: that is the time of the server for a first paint.
+100,000 are there in seconds. Somebody signs in as browsers do; then connections that are kept ask for one page again
+and again. First comes each page alone on one connection: that is the time of the server for a first paint.
 Rule: what is measured is the product as it is served, session and account read from the store at each request.
 """
 
@@ -124,7 +124,7 @@ def _fill(path: Path, keys: Path, accounts: int) -> None:
         columns = [row[1] for row in database.execute("PRAGMA table_info(accounts)") if row[1] not in {"id", "login"}]
         names = ", ".join(columns)
         database.execute(
-            f"INSERT INTO accounts (login, {names}) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"  # noqa: S608
+            f"INSERT INTO accounts (login, {names}) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
             f" WHERE i < ?) SELECT 'user' || i || '@example.test', {names} FROM n, accounts"
             " WHERE login = 'user0@example.test'",
             (accounts,),
