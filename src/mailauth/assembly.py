@@ -30,6 +30,7 @@ from mailauth.store.keycheck import keys_of
 from mailauth.store.livekeys import LiveKeys
 from mailauth.store.observations import note_web_password
 from mailauth.store.passdb import StorePassdb, open_passdb
+from mailauth.store.resealing import Resealing
 from mailauth.store.upgrade import require_current
 from mailauth.store.upkeep import Retention
 from mailauth.store.writebehind import WriteBehind
@@ -88,10 +89,10 @@ async def open_core(settings: Settings, *, lets_in: bool = True) -> AsyncIterato
             store, ring.ids, deadline_s=settings.store.timeout_s, connections=settings.store.connections
         )
         stack.push_async_callback(passdb.close)
-        behind = _write_behind(settings, store)
+        keys = LiveKeys(store, settings.key.file, ring, passdb.use_keys)
+        behind = _write_behind(settings, store, keys)
         events.subscribe(behind)
         stack.push_async_callback(asyncio.to_thread, behind.close)
-        keys = LiveKeys(store, settings.key.file, ring, passdb.use_keys)
         sessions = LiveSessions(passdb, LEASE_S if lets_in else None, keys.orders)
         throttle = GuessThrottle(settings.throttle.trusted_networks) if lets_in and settings.throttle.enabled else None
         looks = settings.throttle.recognise_web_passwords and lets_in
@@ -140,9 +141,10 @@ def _recognising(store: Store, pool: HashPool) -> Recognising:
     return Recognising(pool, note)
 
 
-def _write_behind(settings: Settings, store: Store) -> WriteBehind:
+def _write_behind(settings: Settings, store: Store, keys: LiveKeys) -> WriteBehind:
     keep = settings.retention
-    return WriteBehind(store, Retention(keep.audit_days, keep.address_days, keep.observation_days))
+    retention = Retention(keep.audit_days, keep.address_days, keep.observation_days)
+    return WriteBehind(store, retention, also=lambda: Resealing(store, keys.ring).steps())
 
 
 def _hash_pool(settings: Settings) -> HashPool:

@@ -57,27 +57,29 @@ async def serve(
     _raise_descriptor_limit()
     stream = logs.configure(settings.log.level, settings.log.file)
     context = _tls(settings)
-    async with open_core(settings) as core, open_portal(core, context, around) as portal:
-        census = Census(
-            settings.limits.max_connections,
-            settings.throttle.max_connections_per_source,
-            settings.throttle.trusted_networks,
-        )
+    async with open_core(settings) as core:
+        census = _census(settings)
         doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions)
-        server = Server(census, doors.open())
-        login_log = logs.LoginLog(stream.write)
-        core.events.subscribe(login_log)
-        over = _told_to_end(settings, context)
-        await server.start()
-        await portal.start()
-        gc.freeze()  # what is here now stays: the collector need not walk it again and again
-        ready([f"listening {name}" for name in (*[door.name for door in server.doors], *portal.names)])
-        try:
-            await over.wait()
-            ending()
-        finally:
-            await asyncio.gather(portal.stop(), server.stop())
-            login_log.flush()
+        async with open_portal(core, context, doors.carrier(), around) as portal:
+            server = Server(census, doors.open())
+            login_log = logs.LoginLog(stream.write)
+            core.events.subscribe(login_log)
+            over = _told_to_end(settings, context)
+            await server.start()
+            await portal.start()
+            gc.freeze()  # what is here now stays: the collector need not walk it again and again
+            ready([f"listening {name}" for name in (*[door.name for door in server.doors], *portal.names)])
+            try:
+                await over.wait()
+                ending()
+            finally:
+                await asyncio.gather(portal.stop(), server.stop())
+                login_log.flush()
+
+
+def _census(settings: Settings) -> Census:
+    throttle = settings.throttle
+    return Census(settings.limits.max_connections, throttle.max_connections_per_source, throttle.trusted_networks)
 
 
 def _told_to_end(settings: Settings, context: ssl.SSLContext | None) -> asyncio.Event:

@@ -16,7 +16,7 @@ from mailauth.attempt import Service
 from mailauth.config import Settings
 from mailauth.config.settings import Listen
 from mailauth.dialogue import Dialogue
-from mailauth.interfaces import Authenticator, Directory
+from mailauth.interfaces import Authenticator, Carrier, Directory
 from mailauth.sasl.mechanism import Factory
 from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock
@@ -75,6 +75,16 @@ class Doors:
                 raise CannotListen(f"{self._settings.source}: [[listen]] #{number} address: {error}") from None
             raise
         return doors
+
+    def carrier(self) -> Carrier | None:
+        """What takes the messages that this program writes itself: to mailboxes here, else to the relay; None: nothing.
+
+        Where nobody listens for mail the mailboxes are another server's.
+        """
+        from mailauth.smtp.carrier import Carrier as Carries  # noqa: PLC0415
+
+        relay, deliver = self._relay(), self._mailboxes.deliver if self._settings.listen else None
+        return None if relay is None and deliver is None else Carries(self._directory, deliver, relay)
 
     def _door(self, listen: Listen) -> Door:
         making = {Service.IMAP: self._imap, Service.POP3: self._pop3, Service.SMTP: self._smtp}

@@ -24,6 +24,7 @@ from mailauth.config.plugged import Plugged
 from mailauth.config.portal import Portal
 from mailauth.factors.factor import Factor, Hashing
 from mailauth.factors.section import BadSection, Section
+from mailauth.interfaces import Carrier
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving.listen import CannotListen, bind
 from mailauth.store.engine import Store
@@ -116,11 +117,12 @@ class WebPortal:
 
 @asynccontextmanager
 async def open_portal(
-    core: Core, tls: ssl.SSLContext | None, around: Around = lambda app: app
+    core: Core, tls: ssl.SSLContext | None, carrier: Carrier | None, around: Around = lambda app: app
 ) -> AsyncIterator[WebPortal]:
     """The portal of the configuration, bound and not yet served. tls: of the mail services.
 
-    around: puts something before it. Raises ConfigError, CannotListen.
+    carrier: takes mail to owners; None: they are told on the portal only. around: puts something before it.
+    Raises ConfigError, CannotListen.
     """
     portal = core.settings.portal
     if portal is None:
@@ -133,7 +135,7 @@ async def open_portal(
     from mailauth.portal.serving import PortalServer  # noqa: PLC0415
 
     async with AsyncExitStack() as stack:
-        house = await _house(stack, core, portal)
+        house = await _house(stack, core, portal, carrier)
         try:
             sock = bind(portal.address.host, portal.address.port, reuse_port=portal.reuse_port)
         except CannotListen as error:
@@ -144,15 +146,22 @@ async def open_portal(
         yield WebPortal(server, (f"portal {portal.address} {portal.public_url}",))
 
 
-async def _house(stack: AsyncExitStack, core: Core, portal: Portal) -> House:
+async def _house(stack: AsyncExitStack, core: Core, portal: Portal, carrier: Carrier | None) -> House:
     from mailauth.gateways.http import Http  # noqa: PLC0415
     from mailauth.portal.house import House  # noqa: PLC0415
+    from mailauth.portal.letters import Letters  # noqa: PLC0415
+    from mailauth.portal.postman import Postman  # noqa: PLC0415
     from mailauth.portal.rendering import Rendering  # noqa: PLC0415
 
     settings = core.settings
     store = core.store.keeping()
     stack.callback(store.close)
     http = await stack.enter_async_context(Http())
+    sender = (settings.submission.greeting_name, portal.mail_from, portal.language)
+    letters = Letters(portal.site_name, portal.public_url, settings.policy.timezone, *sender)
+    postman = Postman(store, letters, carrier)
+    postman.start()
+    stack.push_async_callback(postman.close)
     return House(
         means=means_of(core, store),
         web_passwords=core.web_passwords,
@@ -162,6 +171,7 @@ async def _house(stack: AsyncExitStack, core: Core, portal: Portal) -> House:
         origin=portal.public_url,
         servers=servers_of(settings),
         activity_days=settings.retention.audit_days,
+        post=postman.post,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mailauth.accounts.advice import FRESH_S, Need, advised
+from mailauth.accounts.advice import FRESH_S, Need, WebPasswordUse, advised
 from mailauth.accounts.observations import ObservationView
 from mailauth.accounts.views import AppPasswordView
 from mailauth.store.observations import Kind
@@ -100,6 +100,18 @@ def test_what_was_not_seen_for_long_is_not_brought_up() -> None:
 def test_each_kind_has_its_advice(kind: Kind, label: str | None, need: Need) -> None:
     (advice,) = advised([replace(SEEN, kind=kind, label=label)], [], NOW)
     assert (advice.need, advice.label) == (need, label or "")
+
+
+def test_programs_that_use_the_web_password_are_brought_up_until_they_have_one_of_their_own() -> None:
+    use = WebPasswordUse("Mail", "imap", SEEN.network, NOW - 50)
+    (told,) = advised([], [], NOW, [use, use])
+    assert (told.need, told.client, told.service) == (Need.USES_WEB, "Mail", "imap")
+    assert (told.network, told.last_at) == (SEEN.network, NOW - 50)
+    assert [each.need for each in advised([SEEN], [], NOW, [use])] == [Need.USES_WEB, Need.REFUSED]
+    assert advised([], [replace(USED, last_used_at=NOW - 10)], NOW, [use]) == []
+    assert advised([], [], NOW + FRESH_S, [use]) == []
+    sends = replace(use, service="smtp")
+    assert [each.need for each in advised([], [USED], NOW, [sends])] == [Need.SENDS_WITH_OLD]
 
 
 def test_each_program_is_brought_up_once_the_latest_first() -> None:

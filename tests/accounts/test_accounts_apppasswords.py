@@ -109,6 +109,9 @@ def test_terms_are_kept_and_written_down(store, ring, alice):
         {"label": "a\u202egpj.exe"},
         {"label": "a\u2028b"},
         {"label": "a\udc80"},
+        {"label": "\u200b\u2060\ufeff"},
+        {"label": "\u3164"},
+        {"label": "\u2800 \ufe0f"},
         {"services": []},
         {"services": ["portal"]},
         {"networks": ["192.0.2.300"]},
@@ -137,6 +140,12 @@ def test_labels_are_any_text_that_can_be_shown(store, ring, alice, label):
     assert mint(store, ring, Plain(), alice, label=label, **ROOT).label == label
     assert [view.label for view in listed(store, alice)] == [label]
     assert revoke(store, alice, label=label, **ROOT)[0].label == label
+
+
+def test_what_nobody_sees_in_a_label_is_not_kept(store, ring, alice):
+    made = mint(store, ring, Plain(), alice, label="My\u200b\u00a0 i\u2060Phone\u00ad\U000e0041", **ROOT)
+    assert made.label == "My iPhone"
+    assert rename(store, alice, made.id, "x\u200dy\u3164", **ROOT).label == "xy"
 
 
 def test_the_maximum_counts_live_ones_expired_or_not(store, ring, alice):

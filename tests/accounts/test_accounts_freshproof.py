@@ -112,6 +112,24 @@ def test_the_web_password_proves_only_where_there_never_was_a_factor_and_none_is
         proving.prove_by_password(means, alice.session, token, alice.match, now=alice.now)
 
 
+def test_what_was_not_done_in_time_is_asked_for_anew_by_the_same_session_with_the_same_terms(means, alice):
+    session = alice.session
+    token = freshproof.begin(means, session, Act.EXPORT, {"a": 1}, now=alice.now)
+    with pytest.raises(NoSuch):
+        freshproof.renew(means, session, token, now=alice.now)
+    assert freshproof.lapsed(means, session, "x", now=alice.now) is None
+    late = alice.now + freshproof.VALID_S
+    found = freshproof.lapsed(means, session, token, now=late)
+    assert (found.kind, found.params, found.ways, found.is_proven) == (Act.EXPORT, {"a": 1}, (), False)
+    fresh = freshproof.renew(means, session, token, now=late)
+    found = freshproof.action(means, session, fresh, now=late)
+    assert (found.kind, found.params, found.is_proven) == (Act.EXPORT, {"a": 1}, False)
+    other = alice.begin()
+    assert freshproof.lapsed(means, other, token, now=late) is None
+    with pytest.raises(NoSuch):
+        freshproof.renew(means, other, token, now=late)
+
+
 def test_the_factor_of_the_sign_in_proves_nothing_more(means, alice):
     alice.enrol_totp()
     alice.sign_in()

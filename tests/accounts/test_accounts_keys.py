@@ -13,7 +13,7 @@ import pytest
 from keyrings import PATIENCE_S, process, put_in_use, with_another
 from mailauth.accounts import apppasswords, keys
 from mailauth.accounts.history import audit
-from mailauth.accounts.keys import KeyView, listed, remove, replace_lost, rotate
+from mailauth.accounts.keys import KeyView, Replaced, listed, remove, replace_lost, rotate
 from mailauth.accounts.mailboxes import add_account
 from mailauth.accounts.refusals import NoSuch, Refused
 from mailauth.interfaces import StoreUnavailable
@@ -69,8 +69,8 @@ def test_without_anybody_serving_a_key_is_in_use_at_once(store, path, alice):
     assert (done.key_id, done.in_use, done.silent, done.unable) == (2, True, [], [])
     new = minted(store, path)
     first, second = listed(store, KeyRing.load(path))
-    assert first == KeyView(1, first.created, True, False, 1, 0)
-    assert second == KeyView(2, second.created, True, True, 1, 0)
+    assert first == KeyView(1, first.created, True, False, 1, 0, 0)
+    assert second == KeyView(2, second.created, True, True, 1, 0, 0)
     assert kinds(store) == [("key-added", "key 2 makes new app passwords from now on")]
     assert old.id != new.id
 
@@ -375,13 +375,16 @@ def test_without_its_key_file_a_site_goes_on_and_its_app_passwords_are_gone(data
     rotate(store, path, **ROOT)
     with process(database.url, path) as serving:
         path.unlink()
-        assert replace_lost(store, path, **ROOT) == (3, 2)
+        assert replace_lost(store, path, **ROOT) == Replaced(3, 2, 0)
         assert KeyRing.load(path).ids == (3,)
         serving.keys.look_again()
         new = minted(store, path)
         assert serving.hits(alice, new.password) == [(new.id, 3)]
         assert serving.hits(alice, gone.password) == []
-    assert kinds(store)[-1] == ("key-lost", "key 3 in place of all others; 2 app passwords deleted")
+    assert kinds(store)[-1] == (
+        "key-lost",
+        "key 3 in place of all others; 2 app passwords and 0 second factors deleted",
+    )
     assert database.run("SELECT id FROM server_keys") == [(3,)]
 
 

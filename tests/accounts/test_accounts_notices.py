@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailauth.accounts import notices, portalsessions, recovery, tokens
+from mailauth.accounts import clientpasswords, notices, portalsessions, recovery, tokens, vouchers, webpassword
 from mailauth.accounts.apppasswords import mint
 from mailauth.accounts.changes import AccountChange
 from mailauth.accounts.freshproof import NotProven
@@ -14,6 +14,7 @@ from mailauth.accounts.roleholders import set_role
 from mailauth.accounts.roles import Role
 from mailauth.accounts.telling import TOLD
 from mailauth.accounts.tokens import Scope
+from mailauth.accounts.unit import changing
 from portal_people import ALICE, NOW, PEER, ROOT, all_at_once, means_of, person
 
 BOB = "bob@example.test"
@@ -79,13 +80,56 @@ def test_each_notice_is_handed_over_to_one_process_until_it_is_mailed(means, sto
     ids = [notice.id for some in taken for notice in some]
     assert len(ids) == 10 == len(set(ids))
     assert notices.take_to_mail(store, now=NOW + 619) == []
-    for notice_id in ids[1:]:
-        notices.mailed(store, notice_id, now=NOW + 30)
+    for notice in [notice for some in taken for notice in some][1:]:
+        notices.done(store, notice, NOW + 30)
     (again,) = notices.take_to_mail(store, now=NOW + 621)
     assert again.id == ids[0] and (again.login, again.kind, again.by) == (ALICE, "app-password-added", "administrator")
     assert notices.take_to_mail(store, now=NOW + 3 * 86400 + 20) == []
     views = {view.id: view.mailed_at for view in notices.listed(means, alice.session, now=alice.now)}
     assert views[ids[0]] is None and views[ids[1]] == NOW + 30
+
+
+def test_what_could_not_be_mailed_is_handed_over_again_when_it_is_time_for_those_who_lack_it(means, store, ring, alice):
+    tell(store, ring, means)
+    (notice,) = notices.take_to_mail(store, now=NOW)
+    assert (notice.to, notice.mailed_at, notice.agent) == ((ALICE,), None, "")
+    notices.put_off(store, notice, ("a@x.test", "b@x.test"), NOW + 1, again_at=NOW + 60)
+    assert notices.take_to_mail(store, now=NOW + 59) == []
+    (again,) = notices.take_to_mail(store, now=NOW + 60)
+    assert (again.to, again.mailed_at) == (("a@x.test", "b@x.test"), NOW + 1)
+    notices.put_off(store, notice, (ALICE,), None, again_at=NOW)  # who had it before has it no more
+    assert notices.take_to_mail(store, now=NOW + 61) == []
+    notices.done(store, again, again.mailed_at)
+    assert notices.take_to_mail(store, now=NOW + 9999) == []
+    assert notices.give_up(store, now=NOW + 4 * 86400) == 0
+
+
+def test_what_is_too_old_is_given_up(database, means, store, ring, alice):
+    tell(store, ring, means, 3)
+    assert notices.give_up(store, now=NOW + 3 * 86400 - 1) == 0
+    assert notices.give_up(store, now=NOW + 3 * 86400 + 1) == 2
+    assert database.run("SELECT count(*) FROM notices WHERE mail_after IS NOT NULL") == [(1,)]
+
+
+def test_the_browser_is_told_too(means, store, alice):
+    alice.enrol_totp()
+    alice.now += 60
+    asked = clientpasswords.ask_to_generate(means, alice.session, label="Phone", now=alice.now)
+    alice.prove(asked)
+    clientpasswords.generate(means, alice.session, asked, now=alice.now)
+    told = notices.take_to_mail(store, now=alice.now)
+    assert {(notice.by, notice.peer, notice.agent) for notice in told} == {("owner", PEER, "Firefox")}
+    assert {notice.kind for notice in told} == {"factor-added", "mode-on", "app-password-added"}
+
+
+def test_who_has_a_reset_link_is_the_owner(means, store, alice):
+    with changing(store, "cli:root", NOW) as unit:
+        account = {"id": alice.account_id, "login": ALICE}
+        code = vouchers.issue(unit, account, vouchers.Kind.PASSWORD_RESET).code
+    webpassword.reset(store, code, "plain:new", peer=PEER, now=NOW)
+    made, changed = notices.take_to_mail(store, now=NOW)
+    assert (made.kind, made.by) == ("password-reset-made", "administrator")
+    assert (changed.kind, changed.by, changed.peer) == ("web-password-changed", "owner", PEER)
 
 
 def test_the_mail_goes_to_the_recovery_address_too(means, store, ring, alice):
@@ -96,7 +140,7 @@ def test_the_mail_goes_to_the_recovery_address_too(means, store, ring, alice):
     recovery.set_own(means, alice.session, token, now=NOW)
     assert recovery.shown(means, alice.session) == "alice@elsewhere.test"
     (notice,) = notices.take_to_mail(store, now=NOW)
-    assert (notice.kind, notice.recovery_address) == ("recovery-address-changed", "alice@elsewhere.test")
+    assert (notice.kind, notice.to) == ("recovery-address-changed", (ALICE, "alice@elsewhere.test"))
     assert notice.detail == "a***@elsewhere.test"
     assert "alice@elsewhere.test" not in str(list(audit(store, ALICE)))
     for wrong in (ALICE, "no address"):

@@ -1,13 +1,11 @@
 """Carrying out the steps of second factors: errands, being beaten to it, and the keys that states stand under."""
 
 import asyncio
-from base64 import b64encode
 
 import pytest
 
-from mailauth.accounts import enrolment, keys, secondfactor, steps
-from mailauth.accounts.factorrows import claimed
-from mailauth.accounts.refusals import NoSuch, Refused
+from mailauth.accounts import enrolment, secondfactor, steps
+from mailauth.accounts.refusals import NoSuch
 from mailauth.accounts.signin import SignedIn
 from mailauth.accounts.steps import Errand, Question, Refusal, Wait
 from mailauth.accounts.tallies import overdrawn
@@ -16,9 +14,8 @@ from mailauth.factors.factor import Asked, Delay, Later
 from mailauth.factors.fetch import Answer, Request
 from mailauth.factors.ledger import Cost
 from mailauth.factors.message import Refused as NotSent
-from mailauth.factors.sealed import Digest
 from mailauth.interfaces import BadRecord, StoreUnavailable
-from portal_people import ALICE, NOW, Gateway, all_at_once, means_of, person
+from portal_people import NOW, Gateway, all_at_once, means_of, person
 
 
 @pytest.fixture
@@ -131,37 +128,3 @@ def test_a_step_that_changes_nothing_writes_nothing(database, means, alice, monk
     later = Later(Delay.TRIES, 5.0, None, None, "x")
     assert steps._outcome(later, "") == Wait("tries", 5.0, "x") and factor.name == "totp"
     assert steps._outcome(Asked(None, None), "q") == Question("q")
-
-
-def test_a_claim_stays_with_its_account_and_goes_with_its_factor(store, means, alice):
-    bob = person(means, "bob@example.test")
-    mine = [Digest(1, "ab" * 16), Digest(1, "cd" * 16)]
-
-    def claim(account_id, claims, anew):
-        with changing(store, "x", NOW) as unit:
-            return claimed(unit, account_id, "webauthn", claims, anew=anew)
-
-    assert claim(alice.account_id, mine[:1], anew=True)
-    assert claim(alice.account_id, mine[1:], anew=False)
-    assert claim(alice.account_id, mine, anew=False)
-    assert not claim(bob.account_id, mine[1:], anew=True)
-    assert claim(alice.account_id, mine[:1], anew=True)  # the other one was replaced
-    assert claim(bob.account_id, mine[1:], anew=True)
-
-
-def test_a_key_that_second_factors_stand_under_is_not_removed(store, ring, tmp_path, means, alice):
-    path = tmp_path / "mailauth.keys"
-    path.touch(0o600)
-    path.write_text("".join([f"{key.id} {key.created} {b64encode(key.secret).decode()}\n" for key in ring.keys]))
-    rotation = keys.rotate(store, path, actor="cli:root")
-    assert rotation.in_use
-    with pytest.raises(Refused, match="1 second factors stand under it"):
-        keys.remove(store, path, 1, actor="cli:root")
-    newest = keys.KeyRing.load(path)
-    alice.means = means_of(store, newest)
-    alice.sign_in()
-    keys.remove(store, path, 1, actor="cli:root")
-    assert keys.KeyRing.load(path).ids == (2,)
-    alice.means = means_of(store, keys.KeyRing.load(path))
-    alice.sign_in()
-    assert alice.session.login == ALICE

@@ -21,7 +21,7 @@ def test_each_key_is_told_with_what_was_made_under_it(mailauth: Cli, alice: str)
     mailauth("app-password", "revoke", alice, "--id", "1")
     (key,) = mailauth("key", "status", "--json").json
     del key["created"]
-    assert key == {"id": 1, "in_use": True, "newest": True, "live": 1, "deleted": 1}
+    assert key == {"id": 1, "in_use": True, "newest": True, "live": 1, "deleted": 1, "factors": 0}
     assert mailauth("key", "status").out.startswith("ID  CREATED")
 
 
@@ -49,7 +49,8 @@ def test_a_key_is_added_and_the_old_one_removed_when_nothing_needs_it(mailauth: 
 
 def test_a_rotation_tells_programs(mailauth: Cli) -> None:
     told = mailauth("key", "rotate", "--json").json
-    assert told == {"key_id": 2, "in_use": True, "silent": [], "unable": []}
+    moved = {"moved": 0, "stuck": 0, "moved_all": True}
+    assert told == {"key_id": 2, "in_use": True, "silent": [], "unable": [], **moved}
 
 
 def test_who_cannot_use_the_new_key_is_named_with_what_to_do(mailauth: Cli, site: Path) -> None:
@@ -101,7 +102,7 @@ def test_a_key_file_that_is_lost_for_good_is_replaced(mailauth: Cli, site: Path,
     path.unlink()
     assert "`mailauth key replace --help` says what is left to do" in mailauth("key", "rotate").err
     said = mailauth("key", "replace")
-    assert said.out == f"wrote {path} with key 2; deleted 1 app passwords, which needed the lost one\n"
+    assert said.out == f"wrote {path} with key 2; deleted 1 app passwords and 0 second factors, which needed the lost one\n"
     assert mailauth("app-password", "list", alice, "--json").json == []
     assert mailauth("verify", alice, "--service", "imap", stdin=minted(mailauth, alice)).code == 0
     assert mailauth("verify", alice, "--service", "imap", stdin="her own secret").code == 0

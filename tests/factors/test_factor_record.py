@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 
 import pytest
-from factor_house import RING
+from factor_house import NEW_KEY, OLD_KEY, RING
 
 from mailauth.factors import record
-from mailauth.factors.sealed import Box, Digest, Sealed
+from mailauth.factors.sealed import Box, Sealed, resealed
 from mailauth.interfaces import BadRecord
+from mailauth.keys import KeyRing
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,6 @@ class Small:
 class Large:
     small: Small
     sealed: Sealed
-    digest: Digest
     at: float
     flag: bool
     maybe: Sealed | None
@@ -34,7 +35,6 @@ BOX = Box(RING, "17")
 LARGE = Large(
     Small('验证码 \u2028"', -5),
     BOX.seal("number", b"x", b"r" * 12),
-    BOX.digest("code", b"1"),
     1.5,
     True,
     None,
@@ -77,7 +77,10 @@ def test_a_whole_number_is_a_number() -> None:
         ("small", {"text": "a", "other": 1}),
         ("sealed", "x"),
         ("sealed", None),
-        ("digest", "1:xyz"),
+        ("sealed", {"$sealed": "x"}),
+        ("sealed", {"$sealed": 5}),
+        ("sealed", {"$sealed": "number:1:AAAA", "more": 1}),
+        ("sealed", "number:1:AAAA"),
         ("at", "1.5"),
         ("at", None),
         ("flag", 1),
@@ -110,3 +113,27 @@ def test_what_has_no_form_is_refused_when_it_is_written(value: object) -> None:
 def test_what_is_no_number_is_not_written() -> None:
     with pytest.raises(ValueError):
         record.to_json(Small("a", float("nan")))  # type: ignore[arg-type]
+
+
+def test_what_is_sealed_is_found_without_knowing_the_factor() -> None:
+    both = Box(KeyRing([OLD_KEY, NEW_KEY]), "17")
+    mixed = dataclasses.replace(LARGE, maybe=both.seal("number", b"y", b"r" * 12))
+    text = record.to_json(mixed)
+    assert record.key_ids(text) == (1, 2)
+    assert record.key_ids(record.to_json(Small("number:1:AAAA"))) == ()  # a name is never taken for it
+    moved = record.to_json(resealed(record.raw(text), both, lambda _, count: b"s" * count))
+    assert record.key_ids(moved) == (2,)
+    read = record.from_json(Large, moved)
+    assert [both.open("number", each) for each in (read.sealed, read.maybe)] == [b"x", b"y"]
+    assert dataclasses.replace(read, sealed=LARGE.sealed, maybe=None) == LARGE
+    assert record.same(text, moved, both)
+    assert record.same(None, None, both)
+    assert not record.same(text, None, both)
+    assert not record.same(text, record.to_json(dataclasses.replace(mixed, at=2.0)), both)
+    assert not record.same(text, record.to_json(LARGE), both)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"$sealed":"x"}', '{"a":{"$sealed":5}}', "[" * 100_000])
+def test_what_cannot_be_read_so_either_is_a_bad_record(text: str) -> None:
+    with pytest.raises(BadRecord):
+        record.raw(text)

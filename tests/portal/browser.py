@@ -23,6 +23,7 @@ FOLDER = os.environ.get("MAILAUTH_SCREENSHOTS")
 LOCALES = {"en": "en-GB", "zh": "zh-CN"}
 SERIOUS = {"serious", "critical"}
 PATIENCE_MS = 30_000
+HEIGHT = 800
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Look:
     language: str
     width: int
     scheme: str
+
+    @property
+    def opposite(self) -> Look:
+        """In the same language, in the other width and the other colours."""
+        width = NARROW if self.width == WIDE else WIDE
+        return Look(self.language, width, "light" if self.scheme == "dark" else "dark")
 
     def __str__(self) -> str:
         return f"{self.language}-{self.width}-{self.scheme}"
@@ -77,9 +84,10 @@ async def window(browser: Browser, look: Look, origin: str, *, scripts: bool = T
     """A window with cookies of its own; at the end, nothing in it may have complained."""
     context = await browser.new_context(
         locale=LOCALES[look.language],
-        viewport={"width": look.width, "height": 800},
+        viewport={"width": look.width, "height": HEIGHT},
         color_scheme="dark" if look.scheme == "dark" else "light",
         timezone_id="Asia/Shanghai",
+        reduced_motion="reduce",  # nothing is looked at half-way from one colour to another
         permissions=["clipboard-read", "clipboard-write"],
         base_url=origin,
         java_script_enabled=scripts,
@@ -121,6 +129,19 @@ class Window:
         assert (await page.get_attribute("html", "lang") or "").startswith(self.look.language)
         found = await self._axe()
         assert not found, f"{name}: {found}"
+
+    async def seen_both(self, name: str) -> None:
+        """The same, and once more as somebody sees it who has neither this width nor these colours."""
+        mine = self.look
+        await self.seen(name)
+        await self._look(mine.opposite)
+        await self.seen(name)
+        await self._look(mine)
+
+    async def _look(self, look: Look) -> None:
+        self.look = look
+        await self.page.set_viewport_size({"width": look.width, "height": HEIGHT})
+        await self.page.emulate_media(color_scheme="dark" if look.scheme == "dark" else "light")
 
     async def _axe(self) -> list[str]:
         await self.page.evaluate(AXE.read_text(encoding="utf-8") + "; undefined")

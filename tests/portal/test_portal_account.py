@@ -106,6 +106,15 @@ async def test_a_reset_link_sets_the_web_password_once_and_signs_nobody_in(site:
     assert (await browser.get(f"/reset?code={code}")).status == 410
 
 
+async def test_a_reset_link_sets_no_client_password(site: Site) -> None:
+    site.add()
+    made = apppasswords.mint(site.store, site.ring, site.hashing, ALICE, label="x", actor="test", now=site.clock())
+    browser, code = site.browser(), reset_code(site)
+    await browser.get(f"/reset?code={code}")
+    answer = await browser.post("/reset", code=code, new=made.password, again=made.password)
+    assert (answer.status, "is one of your client passwords" in answer.text) == (422, True)
+
+
 @pytest.mark.parametrize("code", ["", "x", "0" * 24, "a" * 10_000, '"><script>'])
 async def test_w17_a_code_that_is_none_is_said_so_and_counted_as_a_guess(site: Site, code: str) -> None:
     browser = site.browser()
@@ -184,6 +193,74 @@ async def test_what_happened_is_told_in_plain_words(site: Site, alice: Browser, 
     assert page.html.count("<script") == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "detail", "told"),
+    [
+        ("sign-in", "wrong-password", "Web password refused at the portal: the password was wrong"),
+        ("sign-in", "disabled", "Web password refused at the portal: the account is switched off"),
+        ("second-factor", "totp: wrong", "refused at the portal (Authenticator app): the code was wrong"),
+        ("second-factor", "dingtalk: not-a-member (corp x)", "(DingTalk): it was no account of the organisation"),
+        ("second-factor", "newer: newest", "refused at the portal (newer): it was not accepted"),
+    ],
+)
+async def test_refusals_at_the_portal_are_told_with_their_reason(
+    site: Site, alice: Browser, kind, detail, told
+) -> None:
+    happened(site, kind=kind, detail=detail, service="portal")
+    assert told in (await alice.get("/activity")).text
+
+
+async def test_a_wrong_web_password_is_on_the_owners_page_once_a_minute_and_nobody_elses_is(
+    site: Site, alice: Browser
+) -> None:
+    stranger = site.browser(peer="198.51.100.9")
+    for login in (f" {ALICE.upper()} ", ALICE, "nobody@example.test", "no address", BOB):
+        await stranger.get("/signin")
+        assert (await stranger.post("/signin", address=login, password="wrong")).status == 401
+    page = await alice.get("/activity")
+    assert page.text.count("Web password refused at the portal: the password was wrong") == 1
+    assert "2 times" in page.text
+    assert "198.51.100.9" in page.text
+    site.clock.now += 60
+    await stranger.get("/signin")
+    await stranger.post("/signin", address=ALICE, password="wrong")
+    assert (await alice.get("/activity")).text.count("Web password refused") == 2
+    with site.store.reading() as tx:
+        rows = tx.rows("SELECT * FROM audit WHERE kind = 'sign-in' AND outcome = 'reject'")
+    assert {row["login"] for row in rows} == {ALICE}
+
+
+async def test_a_wrong_web_password_of_who_is_in_is_told_too(site: Site, alice: Browser) -> None:
+    await changed(alice, current="wrong")
+    page = await alice.get("/activity")
+    assert page.text.count("Web password refused at the portal") == 1
+
+
+async def test_a_refusal_that_cannot_be_written_down_is_one_all_the_same(site: Site, monkeypatch, caplog) -> None:
+    site.add()
+    browser = site.browser()
+    await browser.get("/signin")
+
+    def gone(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr("mailauth.accounts.signin.note_refused", gone)
+    assert (await browser.post("/signin", address=ALICE, password="wrong")).status == 401
+    assert "the disk is full" in caplog.text
+
+
+async def test_what_an_administrator_has_changed_is_told_in_words(site: Site, alice: Browser) -> None:
+    site.change(imap=False, client_logon=False, max_app_passwords=3)
+    for path in ("/activity", "/notices"):
+        page = await alice.get(path)
+        told = "Settings of the account were changed: "
+        assert told in page.text
+        for change in ("IMAP was switched off", "mail programs were switched off", "you may have 3 client passwords"):
+            assert change in page.text
+    happened(site, kind="account-changed", outcome="done", service="", detail="something: of -> the future")
+    assert "The account's settings were changed" in (await alice.get("/activity")).text
+
+
 async def test_activity_is_ones_own_and_of_the_last_days(site: Site, alice: Browser) -> None:
     happened(site, login=BOB, account_id=2, client="of-bob")
     happened(site, at=START - 91 * DAY, client="of-long-ago")
@@ -201,6 +278,24 @@ async def test_no_more_is_shown_than_one_can_read(site: Site, alice: Browser) ->
     assert "Only the latest 200 are shown" in page.text
     assert "client-204" in page.text
     assert "client-004" not in page.text
+
+
+async def test_programs_that_would_stop_are_named_before_the_switch_is_turned_on(site: Site, alice: Browser) -> None:
+    happened(site, outcome="accept", detail="", client="Thunderbird <b>", at=START - 60)
+    happened(site, outcome="accept", detail="", client="Thunderbird <b>", at=START - 3600, peer="203.0.113.200")
+    happened(site, outcome="accept", detail="", client="of-long-ago", at=START - 15 * DAY)
+    happened(site, outcome="reject", client="of-a-guesser", at=START - 60)
+    told = "Thunderbird <b> gets in with your web password (IMAP, 203.0.113.0/24)"
+    for path in ("/", "/passwords", "/mode", "/passwords/new"):
+        page = await alice.get(path)
+        assert page.text.count(told) == 1, path
+        assert "of-long-ago" not in page.text
+        assert "of-a-guesser" not in page.text
+    assert "These used your web password lately and will stop" in page.text
+    await alice.get("/mode")
+    await alice.post("/mode", mode="on")
+    for path in ("/", "/passwords", "/mode", "/passwords/new"):
+        assert "gets in with your web password" not in (await alice.get(path)).text
 
 
 # ---- notices

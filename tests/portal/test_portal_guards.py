@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from portal_site import ALICE, BOB, ORIGIN, PASSWORD, Browser, Site
+from starlette.applications import Starlette
 
 from mailauth.accounts.portalsessions import Stage
-from mailauth.portal.guards import PLACES, Entry, Page
+from mailauth.portal.guards import PLACES, Entry, Gate, Page
 from mailauth.portal.pages import PAGES
 
 KINDS = ("totp", "recovery-codes")
@@ -64,6 +66,23 @@ def test_no_two_pages_have_one_address() -> None:
     assert len(paths) == len(set(paths))
 
 
+async def test_w01_every_route_there_is_is_one_of_these_pages_or_shows_nothing_of_anybody(site: Site) -> None:
+    inner: Any = site.app
+    while not isinstance(inner, Starlette):
+        inner = inner._app
+    pages, others = [], []
+    for route in inner.routes:
+        gate = getattr(getattr(route, "endpoint", None), "__self__", None)
+        if isinstance(gate, Gate):
+            assert route.path == gate.page.path
+            pages.append(gate.page)
+        else:
+            others.append(route.path)
+    assert pages == list(PAGES)
+    static = {file.path for file in site.house.rendering.static.values()}
+    assert {path for path in others if not path.startswith("/api")} == static | {"/healthz"}
+
+
 def test_what_is_open_to_everybody_is_a_short_list() -> None:
     assert {page.path for page in PAGES if None in page.entry.value} == EVERYBODY
 
@@ -79,7 +98,7 @@ async def test_w01_without_a_session_no_page_shows_or_does_anything(site: Site) 
             assert answer.to.startswith("/signin"), path
         else:
             answer = await browser.send(path, TYPED)
-            assert answer.to == "/signin", path
+            assert answer.to in {"/signin", f"/signin?next={path}"}, path
         assert answer.status == 303
         assert ALICE not in answer.html
     assert everything(site) == before

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyotp
 import pytest
-from browser import ALL_LOOKS, LOOKS, Look, Window, chromium, window
+from browser import LOOKS, Look, Window, chromium, window
 from outside_world import KINDS
 from playwright.async_api import expect
 from portal_site import ALICE, PASSWORD, MailServer, Site
@@ -84,7 +84,7 @@ async def signed_in(view: Window) -> None:
     """The sign-in, with the keyboard alone."""
     page = view.page
     await page.goto("/")
-    await view.seen("signin")
+    await view.seen_both("signin")
     await page.keyboard.type(ALICE)
     await page.keyboard.press("Tab")
     await page.keyboard.type(PASSWORD)
@@ -101,19 +101,19 @@ async def test_a_client_password_is_made_used_and_deleted(tmp_path: Path, look: 
             site.add()
             page = view.page
             await signed_in(view)
-            await view.seen("home")
+            await view.seen_both("home")
             await page.click('main a[href="/passwords/new"]')
-            await view.seen("generate")
+            await view.seen_both("generate")
             await page.click("main summary")
-            await view.seen("generate-more")
+            await view.seen_both("generate-more")
             await page.fill("#label", label)
             await page.click("main form button")
             await page.wait_for_url("**/proof/*")
-            await view.seen("proof")
+            await view.seen_both("proof")
             await page.fill("#password", PASSWORD)
             await page.click("main form button")
             await page.wait_for_selector("#secret")
-            await view.seen("once")
+            await view.seen_both("once")
 
             # what the page shows is all that a mail program needs
             groups = await page.locator("#secret span").all_inner_texts()
@@ -137,22 +137,22 @@ async def test_a_client_password_is_made_used_and_deleted(tmp_path: Path, look: 
             await page.click("[data-done]")
             await page.wait_for_url("/passwords")
             assert label in await page.inner_text("ul.list")
-            await view.seen("passwords")
+            await view.seen_both("passwords")
 
             # nothing brings it back
             await page.go_back()
             assert password not in (await page.content()).replace(" ", "")
-            await view.seen("proof-gone")
+            await view.seen_both("proof-gone")
 
             await page.goto("/passwords")
             await page.click("ul.list a.danger")
-            await view.seen("delete")
+            await view.seen_both("delete")
             await page.click("main form button.danger")
             await page.wait_for_url("/passwords")
             said = await page.inner_text("p.done")
             assert label in said
             assert "1" in said  # the program's connection
-            await view.seen("deleted")
+            await view.seen_both("deleted")
             with pytest.raises(imaplib.IMAP4.abort):
                 program.noop()
             program.shutdown()
@@ -192,9 +192,7 @@ async def test_each_second_factor_is_set_up_and_used(tmp_path: Path, look: Look)
         await cdp.send("WebAuthn.addVirtualAuthenticator", {"options": authenticator})
 
         await page.goto("/security")
-        await view.seen("security-empty")
-        await page.click("main summary")
-        await view.seen("security-choosing")
+        await view.seen_both("security-empty")
         app = await _totp(view, site)
         await _sms(view, site, app)
         for provider in ("wechat", "dingtalk"):
@@ -202,7 +200,7 @@ async def test_each_second_factor_is_set_up_and_used(tmp_path: Path, look: Look)
         await _passkey(view, site, app)
         codes = await _codes(view, site, app)
         await page.goto("/security")
-        await view.seen("security-full")
+        await view.seen_both("security-full")
 
         for kind in KINDS:
             await page.click('form[action="/signout"] button')
@@ -213,12 +211,12 @@ async def test_each_second_factor_is_set_up_and_used(tmp_path: Path, look: Look)
             await page.wait_for_url("**/signin/second/totp")
             await page.click('a[href^="/signin/second?all=1"]')
             if kind == "totp":
-                await view.seen("second-choose")
+                await view.seen_both("second-choose")
             await page.click(f'a[href="/signin/second/{kind}"]')
-            await view.seen(f"second-{kind}")
+            await view.seen_both(f"second-{kind}")
             await _answered(view, site, kind, app, codes)
             await page.wait_for_url("/")
-        await view.seen("home-protected")
+        await view.seen_both("home-protected")
 
 
 async def _begun(view: Window, site: Site, kind: str, app: pyotp.TOTP | None) -> None:
@@ -231,12 +229,12 @@ async def _begun(view: Window, site: Site, kind: str, app: pyotp.TOTP | None) ->
 async def _totp(view: Window, site: Site) -> pyotp.TOTP:
     page = view.page
     await _begun(view, site, "totp", None)
-    await view.seen("bind-totp")
+    await view.seen_both("bind-totp")
     await page.click("main summary")
     app = pyotp.TOTP((await page.inner_text("p.mono")).replace(" ", ""))
     await page.fill("#code", "000000")
     await page.click("main form button")
-    await view.seen("bind-totp-wrong")
+    await view.seen_both("bind-totp-wrong")
     await page.fill("#code", fresh(site, app))
     await page.fill("#name", "我的手机")
     await page.click("main form button")
@@ -249,12 +247,12 @@ async def _sms(view: Window, site: Site, app: pyotp.TOTP) -> None:
     await _begun(view, site, "sms", app)
     await page.fill("#number", "+49 170 1234567")
     await page.click("main form button")
-    await view.seen("bind-sms-abroad")
+    await view.seen_both("bind-sms-abroad")
     await page.fill("#number", "138 0013 8000")
     await page.click("main form button")
     await page.wait_for_url("**/security/sms/confirm?question=*")
     await expect(page.locator("#resend")).to_be_visible()
-    await view.seen("bind-sms")
+    await view.seen_both("bind-sms")
     await page.fill("#code", site.outside.texted())
     await page.click("main form button")
     await page.wait_for_url("/security")
@@ -263,7 +261,7 @@ async def _sms(view: Window, site: Site, app: pyotp.TOTP) -> None:
 async def _provider(view: Window, site: Site, provider: str, app: pyotp.TOTP) -> None:
     page = view.page
     await _begun(view, site, provider, app)
-    await view.seen(f"bind-{provider}")
+    await view.seen_both(f"bind-{provider}")
     await page.fill("#name", "扫一扫")
     await page.click("main form button")
     await page.click("text=alice")
@@ -273,7 +271,7 @@ async def _provider(view: Window, site: Site, provider: str, app: pyotp.TOTP) ->
 async def _passkey(view: Window, site: Site, app: pyotp.TOTP) -> None:
     page = view.page
     await _begun(view, site, "webauthn", app)
-    await view.seen("bind-webauthn")
+    await view.seen_both("bind-webauthn")
     await page.fill("#name", "Laptop")
     await page.click("main form button")
     await page.wait_for_url("/security")  # the browser asks its authenticator by itself
@@ -282,7 +280,7 @@ async def _passkey(view: Window, site: Site, app: pyotp.TOTP) -> None:
 async def _codes(view: Window, site: Site, app: pyotp.TOTP) -> list[str]:
     page = view.page
     await _begun(view, site, "recovery-codes", app)
-    await view.seen("recovery-codes")
+    await view.seen_both("recovery-codes")
     codes = await page.locator("ol.codes li").all_inner_texts()
     async with page.expect_download() as download:
         await page.click("a[download]")
@@ -310,7 +308,7 @@ async def _answered(view: Window, site: Site, kind: str, app: pyotp.TOTP, codes:
         case "sms":
             await page.click("main form button")
             await page.wait_for_url("**asked=1*")
-            await view.seen("second-sms-sent")
+            await view.seen_both("second-sms-sent")
             await page.fill("#code", site.outside.texted())
             await page.click("main form button")
         case "webauthn":
@@ -320,35 +318,35 @@ async def _answered(view: Window, site: Site, kind: str, app: pyotp.TOTP, codes:
             await page.click("text=alice")
 
 
-@pytest.mark.parametrize("look", ALL_LOOKS, ids=str)
+@pytest.mark.parametrize("look", LOOKS, ids=str)
 async def test_every_page_can_be_seen_and_worked_with(tmp_path: Path, look: Look) -> None:
     """Whatever the journeys do not come by: each is looked at in every look."""
     mail = site_of_tests.Site(tmp_path)
     async with portal_of(mail, *KINDS) as site, chromium() as browser, window(browser, look, site.origin) as view:
         site.add()
-        for number, label in enumerate(("我的 iPhone", "Outlook at work", "<b>Printer</b> אבג " + "long " * 15)):
+        for number, label in enumerate(("我的 iPhone", "Outlook at work", "<b>Printer</b> אבג " + "long" * 20)):
             mail.mint(ALICE, label=label, **({"services": ["smtp"], "networks": ["192.0.2.0/24"]} if number else {}))
         page = view.page
         await page.goto("/signin")
         await page.fill("#address", "nobody@example.test")
         await page.click("main form button")
-        await view.seen("signin-missing")
+        await view.seen_both("signin-missing")
         await signed_in(view)
         for name, path in PATHS.items():
             await page.goto(path)
-            await view.seen(name)
+            await view.seen_both(name)
         await page.goto("/passwords/new")
         await page.fill("#label", "x" * 200)
         await page.click("main summary")
         await page.fill("#networks", "nonsense")
         await page.click("main form button")
-        await view.seen("generate-refused")
+        await view.seen_both("generate-refused")
         site.change(two_factor=True)
         await page.goto("/")
         await page.wait_for_url("/enrol")
-        await view.seen("enrol")
-        await page.click('a[href="/enrol/totp/begin"]')
-        await view.seen("enrol-begin")
+        await view.seen_both("enrol")
+        await page.click('a[href="/enrol/sms/begin"]')
+        await view.seen_both("enrol-begin")
 
 
 PATHS = {
@@ -363,6 +361,9 @@ PATHS = {
     "activity": "/activity",
     "notices": "/notices",
     "recovery-address": "/security/recovery-address",
+    "personal": "/security/data",
+    "tokens": "/security/tokens",
+    **{f"begin-{kind}": f"/security/{kind}/begin" for kind in KINDS},
     "reset-over": "/reset?code=x",
     "not-found": "/nothing-here",
 }

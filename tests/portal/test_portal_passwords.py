@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import pytest
@@ -19,7 +20,9 @@ NASTY = {
     "markup": ('"><script>alert(1)</script>', '"><script>alert(1)</script>'),
     "entities": ("&lt;b&gt; &#x41;", "&lt;b&gt; &#x41;"),
     "braces": ("{login} {{ csrf }} {% raw %} %s %(x)s", "{login} {{ csrf }} {% raw %} %s %(x)s"),
-    "control": ("a\x00b\x1b[2J\r\nc\x7f", "ab[2Jc"),
+    "control": ("a\x00b\x1b[2J\r\nc\x7f", "ab[2J c"),
+    "hidden": ("My\u200b\u00a0iPh\u2060one\u3164", "My iPhone"),
+    "joined": ("👩\u200d💻", "👩\u200d💻"),
     "bidi": ("abc\u202egpj.exe\u2066", "abcgpj.exe"),
     "rtl": ("הטלפון שלי", "הטלפון שלי"),
     "emoji": ("📱 手机", "📱 手机"),
@@ -104,6 +107,32 @@ async def test_a_wrong_password_proves_nothing_and_an_expired_proof_neither(site
     assert listed(site) == []
 
 
+async def test_what_came_too_late_is_begun_again_and_nothing_has_to_be_typed_again(site: Site, alice: Browser) -> None:
+    proof = await proof_for(alice, "My <iPhone>", services=["smtp"], expires="2027-01-31", networks="192.0.2.0/24")
+    site.clock.now += 300
+    for answer in (
+        await alice.post(proof.path, way="web-password", password=PASSWORD),
+        await alice.get(proof.path),
+    ):
+        assert (answer.status, "You do not have to type anything again" in answer.text) == (410, True)
+        assert "Generate a client password for “My <iPhone>”" in answer.text
+    assert (await site.browser().get(proof.path)).to.startswith("/signin")
+    other = site.browser()
+    await other.sign_in()
+    assert "anything again" not in (await other.get(proof.path)).text
+    await other.get("/passwords/new")
+    assert (await other.follow(await other.post(proof.path, renew="1"))).status == 410
+    fresh = await alice.follow(await alice.post(proof.path, renew="1"))
+    assert fresh.path != proof.path
+    assert (await alice.post(fresh.path, renew="1")).to == fresh.path  # it is not too late for this one
+    page = await alice.post(fresh.path, way="web-password", password=PASSWORD)
+    assert SHOWN.search(page.html)
+    (view,) = listed(site)
+    assert (view.label, view.services, view.networks) == ("My <iPhone>", ("smtp",), ("192.0.2.0/24",))
+    site.clock.now += 300
+    assert "anything again" not in (await alice.get(fresh.path)).text  # done
+
+
 async def test_a_proof_belongs_to_its_session(site: Site, alice: Browser) -> None:
     proof = await proof_for(alice)
     site.add(BOB)
@@ -144,6 +173,7 @@ async def test_a_name_is_text_wherever_it_is_shown(site: Site, alice: Browser, t
         ("", "Give it a name"),
         (" \u3000 ", "Give it a name"),
         ("\x00\x01\u202e", "Give it a name"),
+        ("\u3164\u200b", "Give it a name"),
         ("x" * 101, "at most 100 characters"),
         ("字" * 10_000, "at most 100 characters"),
     ],
@@ -161,7 +191,7 @@ async def test_a_bad_name_is_refused_in_words_and_nothing_typed_is_lost(
     assert 'value="2099-01-02"' in answer.html
     assert re.search(r'value="smtp" checked', answer.html)
     assert not re.search(r'value="imap" checked', answer.html)
-    assert label.strip("\x00\x01\u202e \u3000") in answer.html
+    assert label.strip("\x00\x01\u202e \u3000\u3164\u200b") in answer.html
     assert "“nonsense” is not a network" in answer.text
 
 
@@ -215,9 +245,46 @@ async def test_a_form_of_another_session_is_shown_again_with_what_was_typed(site
     await alice.sign_in()
     answer = await alice.send("/passwords/new", {"csrf": old.csrf, "label": "typed in another tab", "services": "smtp"})
     assert answer.status == 403
-    assert "out of date" in answer.html or "in another window" in answer.text
+    assert "Nothing was changed. Look through it and send it once more" in answer.text
     assert 'value="typed in another tab"' in answer.html
     assert listed(site) == []
+
+
+async def test_what_was_typed_is_there_again_after_signing_in_again(site: Site, alice: Browser) -> None:
+    await alice.get("/passwords/new")
+    site.clock.now += site.rules.idle_s + 1
+    fields = {"label": "My <iPhone>", "services": ["smtp"], "networks": "192.0.2.0/24\n10.0.0.0/8", "password": "hush"}
+    answer = await alice.post("/passwords/new", **fields)
+    assert answer.to == "/signin?next=/passwords/new"
+    assert "hush" not in base64.urlsafe_b64decode(alice.client.cookies["mailauth-typed"]).decode()
+    page = await alice.follow(answer)
+    assert "You are signed out" in page.text
+    answer = await alice.post("/signin", address=ALICE, password=PASSWORD, next=page.hidden("next"))
+    page = await alice.follow(answer)
+    assert page.path == "/passwords/new"
+    assert "send it once more" in page.text
+    assert 'value="My &lt;iPhone&gt;"' in page.html
+    assert re.search(r'value="smtp" checked', page.html)
+    assert not re.search(r'value="imap" checked', page.html)
+    assert "192.0.2.0/24\n10.0.0.0/8" in page.html
+    assert 'value=""' in (await alice.get("/passwords/new")).html  # once
+    assert listed(site) == []
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "x", "bnVsbA==", "W10=", "WyIvcGFzc3dvcmRzL25ldyIsIDFd", "WyIvcGFzc3dvcmRzL25ldyIsIHsiYSI6IDF9XQ=="]
+)
+async def test_whatever_a_browser_says_was_typed_does_no_harm(site: Site, alice: Browser, kept: str) -> None:
+    alice.client.cookies.set("mailauth-typed", kept)
+    assert (await alice.get("/passwords/new")).status == 200
+
+
+async def test_too_much_to_keep_is_not_kept(site: Site) -> None:
+    browser = site.browser()
+    await browser.get("/signin")
+    answer = await browser.post("/passwords/new", label="字" * 10_000)
+    assert answer.to == "/signin?next=/passwords/new"
+    assert "mailauth-typed" not in browser.client.cookies
 
 
 # ---- the list

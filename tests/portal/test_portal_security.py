@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import re
 
@@ -47,17 +48,70 @@ async def test_each_kind_is_set_up_and_switches_the_mode_on(
     page = await hands.set_up(alice, kind)
     assert page.path == "/security"
     assert "From now on mail programs get in with client passwords only" in page.text
-    assert f'action="/security/{kind}/add"' not in page.html or kind == "webauthn"
+    assert "Do you use a mail program as well? It needs a client password now." in page.text
+    assert ("Replace: " in page.html) is (kind != "webauthn")
+    assert ("Add another" in page.html) is (kind == "webauthn")
     assert mode(site) == "on"
     other = site.browser()
     assert (await other.sign_in()).path == f"/signin/second/{kind}"
     assert (await hands.answer(other, kind)).to == "/"
 
 
-async def test_the_page_helps_to_choose_as_the_guide_does(alice: Browser) -> None:
+async def test_the_page_helps_to_choose_as_the_guide_does(site: Site, hands: Hands, alice: Browser) -> None:
     page = await alice.get("/security")
     for told in ("You read mail in the browser only", "You use mail programs", "Several people use the account"):
         assert told in page.text
+    assert '<details class="card guide" open>' in page.html
+    assert "Set up an authenticator app" in page.text
+    await hands.set_up(alice, "totp")
+    page = await alice.get("/security")
+    assert '<details class="card guide">' in page.html
+    assert "Set up an authenticator app" not in page.text
+
+
+async def test_a_lost_app_is_replaced_with_a_recovery_code_and_the_old_one_is_dead(
+    site: Site, hands: Hands, alice: Browser
+) -> None:
+    await hands.set_up(alice, "totp")
+    site.clock.now += 60
+    await hands.set_up(alice, "recovery-codes")
+    old = hands.app
+    browser = await half_in(site)
+    await browser.get("/signin/second/recovery-codes")
+    assert (await browser.post("/signin/second/recovery-codes", code=hands.paper.pop())).to == "/"
+    await browser.get("/security")
+    page = await browser.follow(await browser.post("/security/totp/add"))
+    page = await browser.follow(await browser.post(page.path, way="web-password", password=PASSWORD))
+    await browser.get(f"{page.path}?way=recovery-codes")
+    page = await browser.follow(await browser.post(page.path, way="recovery-codes", code=hands.paper.pop()))
+    assert page.path == "/security/totp/confirm"
+    page = await browser.follow(await hands.confirmed(browser, "totp", page))
+    assert "It is set up" in page.text
+    site.clock.now += 60
+    other = await half_in(site)
+    assert (await other.post("/signin/second/totp", code=old.at(site.clock()))).status == 422
+    assert (await other.post("/signin/second/totp", code=hands.app.at(site.clock()))).to == "/"
+
+
+async def test_who_is_outside_and_learns_of_it_is_said_before(site: Site, alice: Browser) -> None:
+    for kind, told in (("sms", "the company that sends our messages"), ("wechat", "WeChat"), ("dingtalk", "DingTalk")):
+        assert (
+            f"By going on you agree that {'your number is given to ' if kind == 'sms' else ''}{told}"
+            in (await alice.get(f"/security/{kind}/begin")).text
+        )
+    for kind in ("totp", "webauthn"):
+        assert "By going on you agree" not in (await alice.get(f"/security/{kind}/begin")).text
+
+
+async def test_numbers_of_other_countries_are_asked_for_where_they_are_served(sqlite_database, ring) -> None:
+    site = Site(sqlite_database.store, ring, kinds=("sms",))
+    site.add()
+    browser = site.browser()
+    await browser.sign_in()
+    assert "A mainland China number" in (await browser.get("/security/sms/begin")).text
+    factor = site.means.factors["sms"]
+    site.means.factors["sms"] = dataclasses.replace(factor, numbers=(r"\+44[0-9]{10}",))
+    assert "With + and the country code" in (await browser.get("/security/sms/begin")).text
 
 
 async def test_w21_the_secret_is_shown_while_it_is_set_up_and_never_again(
@@ -246,7 +300,7 @@ async def test_w08_what_is_bound_to_one_account_serves_no_other(site: Site, hand
 async def test_w08_saying_no_at_the_provider_changes_nothing(site: Site, hands: Hands, alice: Browser) -> None:
     page = await hands.proven(alice, "/security/wechat/add")
     page = await alice.follow(await alice.post(page.path, proof=page.hidden("proof"), name="x"))
-    assert "learns that you sign in here" in (await alice.get("/security/wechat/begin")).text
+    assert "you agree that WeChat learns when you sign in here" in (await alice.get("/security/wechat/begin")).text
     page = await alice.get(await site.outside.consent(way_of(page), ""))
     assert "You said no there, so nothing was changed" in page.text
     assert "There is none yet" in (await alice.get("/security")).text
@@ -347,7 +401,7 @@ async def test_w10_later_an_administrators_code_is_needed_which_works_once(site:
     assert (await browser.post("/enrol/totp/begin")).to in {"/enrol", "/signin"}
     await browser.get("/enrol")
     page = await browser.follow(await browser.post("/enrol", code=f" {code.upper()} "))
-    assert "Set up two-step verification" in page.text
+    assert "Set up two\u2011step verification" in page.text
     await thief.sign_in()
     answer = await thief.post("/enrol", code=code)
     assert "no enrolment code" in answer.text

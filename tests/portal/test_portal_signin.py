@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from portal_site import ALICE, BOB, PASSWORD, PEER, Browser, Reply, Site
 
+from mailauth.accounts import apppasswords
 from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, StoreUnavailable, UnknownKey
 from mailauth.portal.visit import local
 
@@ -235,6 +236,30 @@ async def test_a_password_that_was_changed_while_it_was_looked_at_does_not_count
         tx._connection.execute("UPDATE accounts SET web_changed_at = ?", (site.clock() + 1,))
     answer = await browser.post("/signin", address=ALICE, password=PASSWORD)
     assert answer.status == 401
+
+
+async def test_an_app_password_never_opens_the_portal_even_if_it_is_the_web_password_too(
+    site: Site, alice: Browser
+) -> None:
+    for deleted in (False, True):
+        made = apppasswords.mint(site.store, site.ring, site.hashing, ALICE, label="x", actor="test", now=site.clock())
+        if deleted:
+            apppasswords.revoke(site.store, ALICE, ids=[made.id], actor="test", now=site.clock())
+        site.passwords.known[ALICE] = (site.account_id(), made.password)
+        browser = site.browser()
+        await browser.get("/signin")
+        answer = await browser.post("/signin", address=ALICE, password=made.password)
+        assert (answer.status, WRONG in answer.text) == (401, True)
+        await alice.get("/passwords/new")
+        proof = await alice.follow(await alice.post("/passwords/new", label="y", services="imap"))
+        answer = await alice.post(proof.path, way="web-password", password=made.password)
+        assert (answer.status, "The web password is not right" in answer.text) == (422, True)
+        site.passwords.known[ALICE] = (site.account_id(), PASSWORD)
+        await alice.get("/password")
+        grouped = " ".join([made.password[start : start + 4] for start in range(0, 16, 4)])
+        answer = await alice.post("/password", current=PASSWORD, new=grouped, again=grouped)
+        assert (answer.status, "is one of your client passwords" in answer.text) == (422, True)
+    assert (await site.browser().sign_in()).path == "/"
 
 
 # ---- the language of the pages

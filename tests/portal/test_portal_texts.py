@@ -14,11 +14,18 @@ from jinja2 import Environment, PackageLoader, nodes
 
 import mailauth.portal
 from mailauth.accounts.advice import Need
+from mailauth.accounts.roles import Denial, Role
+from mailauth.accounts.steps import NOT_GUESSED
 from mailauth.accounts.telling import TOLD
 from mailauth.attempt import Service
 from mailauth.factors.factor import Delay, Reason
+from mailauth.interfaces import PolicyLevel
 from mailauth.portal.failures import BY_EXCEPTION, BY_STATUS
 from mailauth.portal.language import TAGS, languages, wanted
+from mailauth.portal.pages.admin_deeds import ALL
+from mailauth.portal.pages.admin_entry import TABS
+from mailauth.portal.pages.admin_settings import SWITCHES
+from mailauth.store.observations import Kind as Seen
 from mailauth.verdict import Reason as Refusal
 
 ROOT = Path(mailauth.portal.__file__).parent
@@ -27,12 +34,21 @@ TEMPLATES = sorted(resources.files("mailauth.portal").joinpath("templates").iter
 TEXTS = languages()
 KINDS = ("totp", "sms", "wechat", "dingtalk", "webauthn", "recovery-codes")
 KEY = re.compile(r"[a-z_]+\.[A-Za-z0-9_-]+")
+COLUMNS = ("enabled", "client_logon", "imap", "pop3", "smtp", "mode_on", "two_factor")  # of accounts
+NO_GUESS = {*NOT_GUESSED, Reason.MALFORMED, Reason.KNOWN_ALREADY, Reason.TOO_MANY}  # nothing that is told in a row
+OF_NUMBERS = {Reason.NOT_A_NUMBER, Reason.NOT_SERVED, Reason.UNREACHABLE}
+SECOND_REFUSED = {*Reason, "other"} - NO_GUESS - OF_NUMBERS
 # Keys that are made of a value: by what makes them.
 MADE = {
     *[f"factor.{kind}{more}" for kind in KINDS for more in ("", "_about")],
     *[f"reason.{reason}" for reason in Reason if reason not in {"clock"}],
     *[f"delay.{delay}" for delay in (*Delay,)],
     *[f"refused.{reason}" for reason in Refusal],
+    *[f"second_refused.{reason}" for reason in SECOND_REFUSED],
+    *[f"changed.{name}_{way}" for name in COLUMNS for way in ("on", "off")],
+    *[f"changed.policy_{level}" for level in PolicyLevel],
+    "changed.max_app_passwords",
+    *[f"consent.{kind}" for kind in ("sms", "wechat", "dingtalk")],
     *[f"advice.{need}" for need in Need],
     *[f"service.{service}{more}" for service in Service for more in ("", "_told")],
     *[f"event.{kind}" for kind in TOLD],
@@ -42,11 +58,19 @@ MADE = {
         for failure in (*BY_STATUS.values(), *BY_EXCEPTION.values())
         for more in ("", "_text")
     ],
-    *[f"nav.{key}" for key in ("home", "passwords", "security", "activity")],
+    *[f"nav.{key}" for key in ("home", "passwords", "security", "activity", "admin")],
     *[f"activity.by_{who}" for who in ("owner", "administrator", "program")],
     *[f"ask.{kind}" for kind in KINDS if kind != "sms"],
     *[f"ask.{kind}_label" for kind in ("totp", "sms", "recovery-codes")],
     *[f"ask.{kind}_start" for kind in ("sms", "wechat", "dingtalk", "webauthn")],
+    *[f"admin.tab_{key}" for key, _ in TABS],
+    *[f"admin_denied.{why}" for why in Denial],
+    *[f"admin_role.{role}{more}" for role in Role for more in ("", "_text")],
+    *[f"admin_policy.{policy}{more}" for policy in PolicyLevel for more in ("", "_text")],
+    *[f"admin_deed.{plain.name}{more}" for plain in ALL for more in ("", "_text")],
+    *[f"admin_settings.{name}" for names in SWITCHES.values() for name in names],
+    *[f"admin_seen.{kind}" for kind in Seen],
+    "admin_settings.enabled_hint",
     "reason.claimed",
     "reason.clock_ahead",
     "reason.clock_behind",
@@ -120,7 +144,7 @@ def test_every_key_is_used_and_every_used_key_is_there() -> None:
     assert missing - PREFIXES == set()
 
 
-PREFIXES = {"factor.", "ask.", "errors.", "nav.", "service."}
+PREFIXES = {"consent.", "admin.tab_", "factor.", "ask.", "errors.", "nav.", "service."}
 
 
 def groups() -> set[str]:
@@ -156,6 +180,12 @@ def test_templates_escape_everything_and_quote_every_attribute(path) -> None:
 def test_values_are_escaped_in_their_places() -> None:
     text = TEXTS["en"].text("passwords.renamed", label="<b>{0.__class__}&'\"")
     assert text == "It is called “&lt;b&gt;{0.__class__}&amp;&#39;&#34;” now."
+
+
+def test_what_is_written_from_right_to_left_stands_by_itself() -> None:
+    text = TEXTS["en"].text("passwords.renamed", label="הטלפון <שלי>")
+    assert text == "It is called “\u2068הטלפון &lt;שלי&gt;\u2069” now."
+    assert "\u2068" not in TEXTS["zh"].text("passwords.renamed", label="手机 phone")
 
 
 def test_templates_are_all_in_the_package_and_compile() -> None:

@@ -63,9 +63,10 @@ def test_a_demand_without_a_date_begins_when_it_is_made(store):
 SESSION = "('{id}', 1, 'in', NULL, {at}, {at}, {ends}, '192.0.2.1', '', 'c', NULL)"
 ROWS = {
     "portal_sessions": [SESSION.format(id=n, at=NOW - 9, ends=NOW + end) for n, end in enumerate((-1, 1))],
-    "questions": [f"('{n}', '1', 'totp', 'enrol', '{{}}', {NOW + end})" for n, end in enumerate((-1, 1))],
+    "questions": [f"('{n}', '1', 'totp', 'enrol', '{{}}', ' ', {NOW + end})" for n, end in enumerate((-1, 1))],
     "portal_actions": [
-        f"('{n}', '1', 1, 'mode-off', '{{}}', {NOW + end}, NULL, NULL, NULL, NULL)" for n, end in enumerate((-1, 1))
+        f"('{n}', '1', 1, 'mode-off', '{{}}', {NOW - DAY_S + end}, NULL, NULL, NULL, NULL)"
+        for n, end in enumerate((-1, 1))
     ],
     "tallies": [f"('{n}', {NOW - 100}, 1, {NOW + end})" for n, end in enumerate((-1, 1))],
     "devices": [f"('{n}', 1, {NOW - 999}, {NOW - age * DAY_S})" for n, age in enumerate((181, 179))],
@@ -83,8 +84,8 @@ def test_what_is_over_goes_and_the_rest_stays(database):
             database.run(f"INSERT INTO {table} VALUES {row}")
     for age in (181, 179):
         database.run(
-            "INSERT INTO notices (account_id, at, kind, actor, peer, detail) "
-            f"VALUES (1, {NOW - age * DAY_S}, 'mode-on', 'x', '192.0.2.1', '{age}')"
+            "INSERT INTO notices (account_id, at, kind, actor, peer, agent, detail) "
+            f"VALUES (1, {NOW - age * DAY_S}, 'mode-on', 'x', '192.0.2.1', '', '{age}')"
         )
     assert len(list(Pruning(store, Retention()).steps(NOW))) > 5
     for table in ROWS:
@@ -99,8 +100,8 @@ def test_addresses_of_the_portal_become_networks_too(database):
     for number, age in enumerate((31, 29)):
         at = NOW - age * DAY_S
         database.run(
-            "INSERT INTO notices (account_id, at, kind, actor, peer, detail) "
-            f"VALUES (1, {at}, 'mode-on', 'x', '192.0.2.{age}', '')"
+            "INSERT INTO notices (account_id, at, kind, actor, peer, agent, detail) "
+            f"VALUES (1, {at}, 'mode-on', 'x', '192.0.2.{age}', '', '')"
         )
         database.run(
             "INSERT INTO factors (account_id, kind, state, parts, key_ids, is_alone, confirmed_at, last_used_at, "

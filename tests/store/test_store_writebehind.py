@@ -215,10 +215,10 @@ def test_a_step_of_pruning_that_fails_ends_it_until_the_next_hour(store, monkeyp
     begun, again = [], threading.Event()
 
     def steps(self, now):
-        begun.append(now)
-        if len(begun) > 2:
-            again.set()
         yield
+        begun.append(now)
+        if len(begun) > 1:
+            again.set()
         raise StoreUnavailable("gone")
 
     monkeypatch.setattr(upkeep.Pruning, "steps", steps)

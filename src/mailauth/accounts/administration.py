@@ -6,13 +6,13 @@ account concerned locked. On the portal every act takes a fresh proof that names
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from mailauth.accounts import freshproof
-from mailauth.accounts.deeds import DEEDS, Deed
+from mailauth.accounts.deeds import DEEDS, REHEARSALS, Deed
 from mailauth.accounts.finding import account_row, domain_row, folded, folded_domain
 from mailauth.accounts.freshproof import Act
 from mailauth.accounts.means import Means
@@ -24,6 +24,7 @@ from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.store.changes import Effect
 from mailauth.store.engine import Row
 
+Deeds = Mapping[Verb, Callable[[Deed], Any]]
 OF_DOMAIN = frozenset({Verb.SHOW_DOMAIN, Verb.SET_DOMAIN, Verb.REMOVE_DOMAIN})
 OF_SITE = frozenset({Verb.SHOW_SITE, Verb.SET_SITE, Verb.ADD_DOMAIN})
 OF_ANY = frozenset({Verb.LIST_ACCOUNTS, Verb.SHOW_REPORT, Verb.SHOW_THROTTLE, Verb.SHOW_AUDIT, Verb.CLEAR_THROTTLE})
@@ -35,6 +36,10 @@ class Denied(Exception):
     def __init__(self, why: Denial) -> None:
         super().__init__(str(why))
         self.why = why
+
+
+class _TakenBack(Exception):
+    """What was done in this transaction was a rehearsal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +104,14 @@ def ask(
 ) -> str:
     """Begin the proof for an act; see freshproof.begin. change: plain JSON, see `deeds`.
 
-    Raises Denied, NoSuch, Refused, SignedOut, StoreUnavailable.
+    It is done and taken back first, so that nobody proves for what would be refused then.
+    Raises Denied, NoSuch, Refused, Clash, SignedOut, StoreUnavailable.
     """
     who = signed_in(session)
-    with looking(means.store, now) as unit:
-        target, _ = target_of(unit, verb, name)
-        _refuse(denied(actor_of(unit, who), verb, target))
     params = {"verb": str(verb), "name": name, "change": dict(change or {})}
+    with suppress(_TakenBack), changing(means.store, who.actor, now, peer=who.peer) as unit:
+        _done(unit, means, who, params, REHEARSALS)
+        raise _TakenBack
     return freshproof.begin(means, session, Act.ADMINISTRATION, params, now=now)
 
 
@@ -120,7 +126,7 @@ def perform(
     with changing(means.store, who.actor, now, effect, peer=who.peer) as unit:
         require(unit, means, session)
         proven = freshproof.take(unit, session, token, Act.ADMINISTRATION)
-        return _done(unit, means, who, Verb(proven["verb"]), proven)
+        return _done(unit, means, who, proven)
 
 
 def perform_for(
@@ -138,7 +144,7 @@ def perform_for(
     Raises Denied, NoSuch, Refused, Clash, StoreUnavailable.
     """
     with changing(means.store, who.actor, now, effect, peer=who.peer) as unit:
-        return _done(unit, means, who, verb, {"name": name, "change": change or {}})
+        return _done(unit, means, who, {"verb": verb, "name": name, "change": change or {}})
 
 
 def actor_of(unit: Unit, who: Administrator) -> Actor:
@@ -170,16 +176,16 @@ def target_of(unit: Unit, verb: Verb, name: str) -> tuple[Target, Row]:
     return Target(row["id"], Role(row["role"]), row["domain_id"]), row
 
 
-def _done(unit: Unit, means: Means, who: Administrator, verb: Verb, said: Mapping[str, Any]) -> Any:
-    """said: `name` and `change`."""
-    name = said["name"]
+def _done(unit: Unit, means: Means, who: Administrator, said: Mapping[str, Any], deeds: Deeds = DEEDS) -> Any:
+    """said: `verb`, `name` and `change`."""
+    verb, name = Verb(said["verb"]), said["name"]
     _lock(unit, verb, name)
     target, row = target_of(unit, verb, name)
     actor = actor_of(unit, who)
     _refuse(denied(actor, verb, target))
-    if verb not in DEEDS:
+    if verb not in deeds:
         raise Denied(Denial.NOBODY)
-    return DEEDS[verb](Deed(unit, means, actor, name, row, said["change"]))
+    return deeds[verb](Deed(unit, means, actor, name, row, said["change"]))
 
 
 def _lock(unit: Unit, verb: Verb, name: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from mailauth.accounts.observations import ObservationView
 from mailauth.accounts.views import AppPasswordView
@@ -28,6 +28,7 @@ class Need(StrEnum):
     DELETED_FORGOTTEN = "deleted_forgotten"  # nobody knows any more which one it was
     REFUSED = "refused"
     WOULD_BREAK = "would_break"
+    USES_WEB = "uses_web"  # it may, and it would be better if it did not
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +44,47 @@ class Advice:
     last_at: float
 
 
-def advised(observations: Sequence[ObservationView], passwords: Sequence[AppPasswordView], now: float) -> list[Advice]:
-    """What to bring up, the latest first, each program once."""
+@dataclass(frozen=True, slots=True)
+class WebPasswordUse:
+    """A program that got in with the web password. As in ObservationView; last_at: epoch seconds."""
+
+    client: str
+    service: str
+    network: str
+    last_at: float
+
+
+Seen: TypeAlias = ObservationView | WebPasswordUse
+
+
+def advised(
+    observations: Sequence[ObservationView],
+    passwords: Sequence[AppPasswordView],
+    now: float,
+    uses: Sequence[WebPasswordUse] = (),
+) -> list[Advice]:
+    """What to bring up, the latest first, each program once. uses: where nothing is observed."""
     found: dict[tuple[Need, str, str, str, str], Advice] = {}
-    for seen in sorted(observations, key=lambda seen: seen.last_at, reverse=True):
+    everything: list[Seen] = [*observations, *uses]
+    for seen in sorted(everything, key=lambda seen: seen.last_at, reverse=True):
         if now - seen.last_at > FRESH_S or any(_is_mended(seen, used) for used in passwords):
             continue
-        half = next((used for used in passwords if _is_half(seen, used, observations)), None)
+        half = next((used for used in passwords if _is_half(seen, used, everything)), None)
         advice = _told(seen) if half is None else _told_half(seen, half)
         key = (advice.need, advice.client, advice.service, advice.network, advice.label)
         found.setdefault(key, advice)
     return list(found.values())
 
 
-def _told_half(seen: ObservationView, half: AppPasswordView) -> Advice:
+def _told_half(seen: Seen, half: AppPasswordView) -> Advice:
     need = Need.SENDS_WITH_OLD if seen.service in SENDING else Need.RECEIVES_WITH_OLD
     client = half.last_used_client or seen.client
     return Advice(need, client, seen.service, seen.network, half.label, seen.last_at)
 
 
-def _told(seen: ObservationView) -> Advice:
+def _told(seen: Seen) -> Advice:
+    if isinstance(seen, WebPasswordUse):
+        return Advice(Need.USES_WEB, seen.client, seen.service, seen.network, "", seen.last_at)
     return Advice(_need(seen), seen.client, seen.service, seen.network, seen.label or "", seen.last_at)
 
 
@@ -78,7 +100,7 @@ def _need(seen: ObservationView) -> Need:
             assert_never(seen.kind)
 
 
-def _is_half(seen: ObservationView, used: AppPasswordView, all_seen: Sequence[ObservationView]) -> bool:
+def _is_half(seen: Seen, used: AppPasswordView, all_seen: Sequence[Seen]) -> bool:
     """Whether an app password is used from there in the other direction, while this one was tried since it was made.
 
     Not if the old one is tried from there in both directions: then that is another program, which was not changed yet.
@@ -92,7 +114,7 @@ def _is_half(seen: ObservationView, used: AppPasswordView, all_seen: Sequence[Ob
     )
 
 
-def _is_mended(seen: ObservationView, used: AppPasswordView) -> bool:
+def _is_mended(seen: Seen, used: AppPasswordView) -> bool:
     """Whether the same program has got in to the same service since."""
     return (
         _is_near(seen, used)
@@ -102,5 +124,5 @@ def _is_mended(seen: ObservationView, used: AppPasswordView) -> bool:
     )
 
 
-def _is_near(seen: ObservationView, used: AppPasswordView) -> bool:
+def _is_near(seen: Seen, used: AppPasswordView) -> bool:
     return used.last_used_at is not None and bool(seen.network) and coarse(used.last_used_peer or "") == seen.network

@@ -47,13 +47,13 @@ def added_alias(unit: Unit, login: str, alias: str) -> None:
     domain = alias.rpartition("@")[2]
     # Whoever adds an address in this domain, account or alias, holds its row: so none can become both.
     if unit.tx.row(unit.sql.LOCK_DOMAIN, name=domain) is None:
-        raise Refused(f"{domain} is not one of our domains: `mailauth domain add {domain}` makes it one")
+        raise Refused(f"{domain} is not one of our domains: `mailauth domain add {domain}` makes it one", "no-domain")
     account = locked_account_row(unit, login)
     if unit.tx.row(unit.sql.LOCK_ACCOUNT, login=alias) is not None:
-        raise Refused(f"{alias} is an account of its own, and cannot be an alias")
+        raise Refused(f"{alias} is an account of its own, and cannot be an alias", "is-account")
     taken = unit.tx.row(unit.sql.ALIAS, address=alias)
     if taken is not None:
-        raise Refused(f"{alias} is an alias of {taken['login']} already")
+        raise Refused(f"{alias} is an alias of {taken['login']} already", "alias-taken")
     unit.tx.write(unit.sql.ADD_ALIAS, address=alias, account_id=account["id"], created_at=unit.now)
     unit.record("alias-added", account, detail=alias)
     unit.touch("alias-added", account=account, alias_added=alias)

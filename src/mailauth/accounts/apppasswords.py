@@ -77,6 +77,7 @@ def mint(
     now: float | None = None,
     effect: Effect | None = None,
     peer: str = "",
+    agent: str = "",
     first: Callable[[Unit], None] = lambda _: None,
 ) -> Minted:
     """Make an app password. The account's mode stays as it is.
@@ -94,7 +95,7 @@ def mint(
         password = apppassword.mint(alphabet)
         record = hasher.hash(password.encode())
         try:
-            with changing(store, actor, now, effect, peer=peer) as unit:
+            with changing(store, actor, now, effect, peer=peer, agent=agent) as unit:
                 first(unit)
                 row = _insert(unit, login, terms | {"record": record} | _place(unit, ring, login, password))
         except Clash:  # this account has the selector already

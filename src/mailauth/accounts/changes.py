@@ -95,7 +95,7 @@ def policy_values(row: Row, change: _OfPolicy, now: float) -> dict[str, Any]:
         _start(values, change, change.enforce_from)
     if change.max_app_passwords is not None:
         if not 0 <= change.max_app_passwords <= MOST_APP_PASSWORDS:
-            raise Refused(f"the most app passwords of an account can be 0 to {MOST_APP_PASSWORDS}")
+            raise Refused(f"the most app passwords of an account can be 0 to {MOST_APP_PASSWORDS}", "most-out-of-range")
         values["max_app_passwords"] = change.max_app_passwords
     if values["policy"] == PolicyLevel.ENFORCED and _past(values["enforce_from"], now):
         values["policy_reached"] = 1

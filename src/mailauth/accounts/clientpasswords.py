@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from mailauth import apppassword
 from mailauth.accounts import apppasswords, freshproof
 from mailauth.accounts.apppasswords import Confirmed, Minted, Revoked
 from mailauth.accounts.finding import account_row
@@ -112,9 +113,25 @@ def generate(
         now=now,
         effect=effect,
         peer=session.peer,
+        agent=session.agent,
         first=first,
     )
     return Generated(minted, not before[0]["mode_on"])
+
+
+def is_one(means: Means, login: str, secret: bytes) -> bool:
+    """Whether this is an app password of the account, also a deleted one: such opens no page, whatever else it is.
+
+    login: folded. Slow only if its selector says so. Raises StoreUnavailable, BadRecord, HashUnavailable.
+    """
+    cleaned = apppassword.clean(secret)
+    if cleaned is None:
+        return False
+    hits = frozenset(means.ring().selectors(login, cleaned))
+    with looking(means.store) as unit:
+        rows = unit.tx.rows(unit.sql.APP_PASSWORD_RECORDS, login=login)
+    near = [row["record"] for row in rows if (row["key_id"], row["selector"]) in hits]
+    return any(means.hashing.verify(record, cleaned.encode()) for record in near)
 
 
 def turn_on(means: Means, session: PortalSession, *, now: float | None = None, effect: Effect | None = None) -> None:

@@ -45,10 +45,14 @@ class Deed:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """A reset code, and where its link is to be mailed; None: the account has no recovery address."""
+    """A reset code, and where its link is to be mailed; None: the account has no recovery address.
+
+    language: of the account's owner, None: he has chosen none.
+    """
 
     voucher: Voucher
     recovery_address: str | None
+    language: str | None = None
 
 
 def _set_account(deed: Deed) -> AccountView:
@@ -66,7 +70,7 @@ def _add_account(deed: Deed) -> mailboxes.Added:
     login = folded(deed.name)
     had = deed.unit.tx.row(deed.unit.sql.AUDIT["login"], login=login, at=0.0, row_id=0, page=1)
     if had is not None and deed.actor.role is not Role.SITE_ADMIN:
-        raise Refused(f"{login} was somebody's before: a site administrator can give it out again")
+        raise Refused(f"{login} was somebody's before: a site administrator can give it out again", "had-before")
     added = mailboxes.added_account(deed.unit, login, None)
     if deed.change.get("recovery_address"):
         row = deed.unit.tx.row(deed.unit.sql.ACCOUNT, login=login) or {}
@@ -92,7 +96,7 @@ def _set_role(deed: Deed) -> None:
     role = roleholders.role_from(deed.change.get("role"))
     why = may_give(deed.actor, role)
     if why is not None:
-        raise Refused(f"nobody gives others a higher role than his own ({why})")
+        raise Refused(f"nobody gives others a higher role than his own ({why})", "higher-role")
     roleholders.put_role(deed.unit, deed.row, role, deed.change.get("domains", ()))
 
 
@@ -105,8 +109,8 @@ def _reset_password(deed: Deed) -> Reset:
     row = deed.unit.tx.row(deed.unit.sql.RECOVERY_ADDRESS, account_id=deed.row["id"])
     address = None if row is None else row["recovery_address"]
     if address is None and deed.actor.role is not Role.SITE_ADMIN:
-        raise Refused(f"{deed.row['login']} has no recovery address that a reset link could be mailed to")
-    return Reset(vouchers.issue(deed.unit, deed.row, vouchers.Kind.PASSWORD_RESET), address)
+        raise Refused(f"{deed.row['login']} has no recovery address to mail a reset link to", "no-recovery-address")
+    return Reset(vouchers.issue(deed.unit, deed.row, vouchers.Kind.PASSWORD_RESET), address, deed.row["language"])
 
 
 def _reset_factors(deed: Deed) -> list[str]:
@@ -140,7 +144,7 @@ def _add_alias(deed: Deed) -> str:
     alias = folded(str(deed.change.get("alias", "")))
     domain = deed.unit.tx.row(deed.unit.sql.LOCK_DOMAIN, name=alias.rpartition("@")[2])
     if domain is None or denied(deed.actor, Verb.ADD_ALIAS, Target(domain_id=domain["id"])) is not None:
-        raise Refused(f"{alias} is not in one of your domains")
+        raise Refused(f"{alias} is not in one of your domains", "not-your-domain")
     aliases.added_alias(deed.unit, deed.row["login"], alias)
     return alias
 
@@ -149,7 +153,7 @@ def _remove_alias(deed: Deed) -> str:
     alias = folded(deed.name)
     domain = deed.unit.tx.row(deed.unit.sql.LOCAL_DOMAIN, name=alias.rpartition("@")[2])
     if domain is None or denied(deed.actor, Verb.REMOVE_ALIAS, Target(domain_id=domain["id"])) is not None:
-        raise Refused(f"{alias} is not in one of your domains")
+        raise Refused(f"{alias} is not in one of your domains", "not-your-domain")
     return aliases.removed_alias(deed.unit, alias)
 
 
@@ -168,6 +172,8 @@ def _set_domain(deed: Deed) -> DomainView:
 
 def _add_domain(deed: Deed) -> str:
     name = folded_domain(deed.name)
+    if deed.unit.tx.row(deed.unit.sql.LOCAL_DOMAIN, name=name) is not None:
+        raise Refused(f"there is a domain {name} already", "domain-exists")
     domains.added_domain(deed.unit, name)
     return name
 
@@ -225,7 +231,7 @@ def _refuse_over_equals(deed: Deed) -> None:
     """Nobody shuts a domain in which there is somebody of his own role or a higher one, himself included."""
     rows = deed.unit.tx.rows(deed.unit.sql.ROLES_IN_DOMAIN, domain_id=deed.row["id"])
     if not outranked(deed.actor, [Role(row["role"]) for row in rows]):
-        raise Refused(f"{deed.row['name']} has an account of your own role or a higher one")
+        raise Refused(f"{deed.row['name']} has an account of your own role or a higher one", "over-equals")
 
 
 def _refuse_below_site(deed: Deed, change: AccountChange | DomainChange) -> None:
@@ -234,9 +240,19 @@ def _refuse_below_site(deed: Deed, change: AccountChange | DomainChange) -> None
         return
     row = deed.unit.tx.row(deed.unit.sql.SITE) or {}
     if change.policy is not None and STRICTNESS[change.policy] < STRICTNESS[PolicyLevel(row["policy"])]:
-        raise Refused(f"the policy of the site is {row['policy']}, and yours must not be below it")
+        raise Refused(f"the policy of the site is {row['policy']}, and yours must not be below it", "policy-below-site")
     if change.two_factor is False and row["two_factor"]:
-        raise Refused("the site demands a second factor, and you cannot take that back")
+        raise Refused("the site demands a second factor, and you cannot take that back", "second-factor-below-site")
     most = row["max_app_passwords"]
     if change.max_app_passwords is not None and most is not None and change.max_app_passwords > most:
-        raise Refused(f"the site allows {most} app passwords, and you cannot allow more")
+        raise Refused(f"the site allows {most} app passwords, and you cannot allow more", "most-above-site")
+
+
+# The same for a rehearsal, of which nothing stays: what costs much and is refused for no more than this is left out.
+REHEARSALS: Mapping[Verb, Callable[[Deed], Any]] = {
+    **DEEDS,
+    Verb.REMOVE_DOMAIN: _refuse_over_equals,
+    Verb.REMOVE_ACCOUNT: lambda _: None,
+    Verb.ERASE_ACCOUNT: lambda _: None,
+    Verb.EXPORT_ACCOUNT: lambda _: None,
+}

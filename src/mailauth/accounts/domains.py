@@ -103,7 +103,8 @@ def removed_domain(unit: Unit, row: Row, *, with_accounts: bool) -> int:
     """The same within a larger change. row: the domain's, locked. Raises Refused."""
     name, count = row["name"], int(row["accounts"])
     if count and not with_accounts:
-        raise Refused(f"{name} has {count} accounts: remove them first, or say that they go too (--with-accounts)")
+        told = f"{name} has {count} accounts: remove them first, or say that they go too (--with-accounts)"
+        raise Refused(told, "has-accounts")
     unit.tx.write(unit.sql.REMOVE_DOMAIN, row_id=row["id"])
     unit.record("domain-removed", detail=f"{name}, with {count} accounts")
     unit.touch("domain-removed", domain_id=row["id"], domain=name, removed=True)

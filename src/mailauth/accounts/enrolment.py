@@ -161,7 +161,7 @@ class _Enrolled:
 def _bound(unit: Unit, means: Means, session: PortalSession, row: Row, new: _Enrolled) -> Bound:
     factor, account = new.factor, session.account
     anew = new.before is None or new.replaces
-    if not claimed(unit, session.account_id, factor.name, new.step.claims, anew=anew):
+    if not claimed(unit, means.box(session.account_id), factor.name, new.step.claims, anew=anew):
         raise Claimed
     if factor.nature.alone:
         unit.tx.write(unit.sql.EVER_HAD_FACTOR, account_id=session.account_id)

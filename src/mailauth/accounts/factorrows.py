@@ -1,6 +1,7 @@
 """Second factors in the store: their states and open questions as rows, and what serves one account only.
 
-Rule: a row's `parts` are what its state shows, and `key_ids` what its state is sealed under, at every write.
+Rule: a row's `parts` are what its state shows, and `key_ids` what its state is sealed under, at every write; and what
+is written keeps those keys in use until it is committed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from typing import Any
 from mailauth.accounts.unit import Unit
 from mailauth.factors.factor import Factor, Part, Record
 from mailauth.factors.record import from_json, to_json
-from mailauth.factors.sealed import Digest, Sealed
+from mailauth.factors.sealed import Box, Sealed
+from mailauth.interfaces import StoreUnavailable
+from mailauth.store.engine import Row
+from mailauth.store.resealing import claim_text, key_ids_of, key_ids_text
 
 MOST_QUESTIONS = 20  # open at once in one session
 
@@ -59,14 +63,17 @@ def factor_views(unit: Unit, account_id: int, offered: Container[str]) -> list[F
 
 
 def replace_state(unit: Unit, account_id: int, factor: Factor, old: str | None, new: Record) -> bool:
-    """Put a state in the place of the one that is there, None for none; False: it is another by now. Raises Clash."""
+    """Put a state in the place of the one that is there, None for none; False: it is another by now.
+
+    Raises Clash, StoreUnavailable.
+    """
     whose: dict[str, Any] = {"account_id": account_id, "kind": factor.name}
     if new is None:
         return unit.tx.write(unit.sql.REMOVE_FACTOR, **whose) > 0 if old is not None else True
     values = {
         "state": to_json(new),
         "parts": json.dumps([dataclasses.astuple(part) for part in factor.listed(new)], ensure_ascii=False),
-        "key_ids": "".join([f" {key_id}" for key_id in sorted(_key_ids(new))]) + " ",
+        "key_ids": _kept(unit, key_ids_of(to_json(new))),
         "is_alone": int(factor.nature.alone),
     }
     if old is not None:
@@ -95,35 +102,39 @@ def replace_question(unit: Unit, place: tuple[str, str, str], old: tuple[str, st
         kind=kind,
         purpose=purpose,
         pending=to_json(new),
+        key_ids=_kept(unit, key_ids_of(to_json(new))),
         expires_at=new.ticket.expires_at,
     )
     unit.tx.write(unit.sql.TRIM_QUESTIONS, session_id=session_id, keep=MOST_QUESTIONS)
     return str(new.ticket.id)
 
 
-def claimed(unit: Unit, account_id: int, kind: str, claims: Iterable[Digest], *, anew: bool) -> bool:
+def claimed(unit: Unit, box: Box, kind: str, claims: Iterable[Sealed], *, anew: bool) -> bool:
     """Note that these serve this account alone; False: one of them serves another.
 
-    anew: nothing else of this kind serves it any more. Raises Clash.
+    box: of the account. anew: nothing else of this kind serves it any more. Raises Clash.
     """
-    texts = [f"{kind}:{claim.text()}" for claim in claims]
-    holders = {text: unit.tx.row(unit.sql.CLAIM, claim=text) for text in texts}
+    account_id = int(box.account)
+    rows: dict[str, Row] = {}
+    for sealed in claims:
+        text = to_json(sealed)
+        for each in box.fingerprints(sealed.purpose, box.open(sealed.purpose, sealed)):
+            key_ids = key_ids_text((each.key_id, sealed.key_id))
+            rows[claim_text(kind, each)] = {"sealed": text, "key_ids": key_ids}
+    holders = {claim: unit.tx.row(unit.sql.CLAIM, claim=claim) for claim in rows}
     if any(holder is not None and holder["account_id"] != account_id for holder in holders.values()):
         return False
     if anew:
         unit.tx.write(unit.sql.REMOVE_CLAIMS, account_id=account_id, kind=kind)
-    for text in dict.fromkeys(texts):
-        if anew or holders[text] is None:
-            unit.tx.write(unit.sql.ADD_CLAIM, claim=text, account_id=account_id, kind=kind)
+    for claim, row in rows.items():
+        if anew or holders[claim] is None:
+            unit.tx.write(unit.sql.ADD_CLAIM, claim=claim, account_id=account_id, kind=kind, **row)
     return True
 
 
-def _key_ids(value: Any) -> set[int]:
-    """Of everything within a state that is of no use without its server key."""
-    if isinstance(value, Sealed | Digest):
-        return {value.key_id}
-    if isinstance(value, tuple):
-        return {key_id for item in value for key_id in _key_ids(item)}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {key_id for each in dataclasses.fields(value) for key_id in _key_ids(getattr(value, each.name))}
-    return set()
+def _kept(unit: Unit, key_ids: str) -> str:
+    """These, after seeing to it that none is taken out of use under what is being written. Raises StoreUnavailable."""
+    for key_id in map(int, key_ids.split()):
+        if unit.tx.row(unit.sql.KEEP_SERVER_KEY, row_id=key_id) is None:
+            raise StoreUnavailable(f"server key {key_id} went out of use at this moment")
+    return key_ids

@@ -16,7 +16,7 @@ def folded(login: str) -> str:
     try:
         return names.fold(login)
     except names.NotALogin as error:
-        raise Refused(str(error)) from None
+        raise Refused(str(error), "no-address") from None
 
 
 def folded_domain(name: str) -> str:
@@ -24,7 +24,7 @@ def folded_domain(name: str) -> str:
     try:
         return names.fold_domain(name)
     except names.NotALogin as error:
-        raise Refused(str(error)) from None
+        raise Refused(str(error), "no-domain") from None
 
 
 def account_row(unit: Unit, login: str) -> Row:

@@ -80,13 +80,20 @@ def begin(
 
 
 def begin_for(
-    store: Store, account: Row, kind: Act, params: Mapping[str, Any], *, actor: str, now: float | None = None
+    store: Store,
+    account: Row,
+    kind: Act,
+    params: Mapping[str, Any],
+    *,
+    actor: str,
+    peer: str = "",
+    now: float | None = None,
 ) -> str:
     """The same for a program with an API token, which may ask but never prove: the owner's browser comes for it.
 
     account: with id and login. Raises Refused, StoreUnavailable.
     """
-    with changing(store, actor, now) as unit:
+    with changing(store, actor, now, peer=peer) as unit:
         token = _added(unit, account, None, kind, params)
         unit.record("proof-asked-for", account, detail=str(kind))
     return token
@@ -97,6 +104,33 @@ def action(means: Means, session: PortalSession, token: str, *, now: float | Non
     _require_in(session)
     with looking(means.store, now) as unit:
         return action_in(unit, means, session, token)
+
+
+def lapsed(means: Means, session: PortalSession, token: str, *, now: float | None = None) -> Action | None:
+    """What this session has asked for and not done in time, for `renew`; None: there is no such.
+
+    Nothing proves it any more. Raises SignedOut, StoreUnavailable.
+    """
+    _require_in(session)
+    with looking(means.store, now) as unit:
+        return _lapsed(unit, session, token)
+
+
+def renew(means: Means, session: PortalSession, token: str, *, now: float | None = None) -> str:
+    """Begin once more what was not done in time; the new token. Raises NoSuch, SignedOut, StoreUnavailable."""
+    with acting(means, session, now=now) as (unit, _):
+        found = _lapsed(unit, session, token)
+        if found is None:
+            raise NoSuch("there is no such act to begin once more")
+        return _added(unit, session.account, session.id, found.kind, found.params)
+
+
+def _lapsed(unit: Unit, session: PortalSession, token: str) -> Action | None:
+    row = unit.tx.row(unit.sql.ACTION, row_id=bearer.digest(token))
+    if row is None or row["session_id"] != session.id or row["done_at"] is not None or unit.now < row["expires_at"]:
+        return None
+    about = (row["id"], Act(row["kind"]), json.loads(row["params"]), row["expires_at"])
+    return Action(*about, ways=(), needs_password=False, is_proven=False, by_program=False)
 
 
 def take(

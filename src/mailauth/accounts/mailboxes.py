@@ -157,10 +157,10 @@ def added_account(unit: Unit, login: str, web_record: str | None) -> Added:
     if known is None:
         insert_domain(unit, domain)
     if unit.tx.row(unit.sql.LOCK_ACCOUNT, login=login) is not None:
-        raise Refused(f"there is an account {login} already; `mailauth account set` changes it")
+        raise Refused(f"there is an account {login} already; `mailauth account set` changes it", "account-exists")
     alias = unit.tx.row(unit.sql.ALIAS, address=login)
     if alias is not None:
-        raise Refused(f"{login} is an alias of {alias['login']}: remove the alias first")
+        raise Refused(f"{login} is an alias of {alias['login']}: remove the alias first", "is-alias")
     values = NO_POLICY | {
         "domain_id": domain_row(unit, domain)["id"],
         "login": login,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from mailauth import apppassword
 from mailauth.accounts.refusals import NoSuch
 from mailauth.factors.factor import Factor, Hashing
+from mailauth.factors.sealed import Box
 from mailauth.keys import KeyRing
 from mailauth.store.engine import Store
 
@@ -43,9 +44,34 @@ class Means:
     hashing: Hashing = field(repr=False)
     rules: Rules = Rules()
 
+    def box(self, account_id: int) -> Box:
+        """Seals and opens for this account, with the keys that there are at each moment."""
+        return Box(_Keys(self.ring), str(account_id))
+
     def factor(self, kind: str) -> Factor:
         """The factor of this name. Raises NoSuch: the site does not offer it."""
         factor = self.factors.get(kind)
         if factor is None:
             raise NoSuch(f"this site has no second factor {kind[:40]!r}")
         return factor
+
+
+class _Keys:
+    """The server keys as they are when they are asked for: what waits for a provider meets what was sealed meanwhile.
+
+    As factors.sealed.Subkeys.
+    """
+
+    def __init__(self, ring: Callable[[], KeyRing]) -> None:
+        self._ring = ring
+
+    @property
+    def newest(self) -> int:
+        return self._ring().newest
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return self._ring().ids
+
+    def subkey(self, purpose: str, key_id: int | None = None) -> bytes:
+        return self._ring().subkey(purpose, key_id)

@@ -20,13 +20,15 @@ PAGE_ROWS = 50
 AGAIN_S = 600.0  # whoever took one to be mailed has so long
 MAILED_WITHIN_S = 3 * DAY_S
 AFTER_ALL = 2**62
+RESET_LINK = "portal:reset-link"  # the actor, where nobody is signed in
 
 
 @dataclass(frozen=True, slots=True)
 class NoticeView:
     """One thing that was changed. kind, label, detail: as in the audit log. Times: epoch seconds.
 
-    by: "owner", "administrator" or "program" (with an API token). peer: the address it was done from, "" for none.
+    by: "owner", "administrator" or "program" (with an API token). peer: the address it was done from, agent: what the
+    browser called itself, "" for none.
     """
 
     id: int
@@ -34,6 +36,7 @@ class NoticeView:
     kind: str
     by: str
     peer: str
+    agent: str
     label: str | None
     detail: str
     seen_at: float | None
@@ -42,18 +45,24 @@ class NoticeView:
 
 @dataclass(frozen=True, slots=True)
 class ToMail:
-    """One to be mailed to its owner, and to the recovery address where there is one. language: None: not chosen."""
+    """One to be mailed, see NoticeView. to: addresses that it is still to be mailed to. language: None: not chosen.
+
+    mailed_at: when others of its addresses had it. claimed: until when it is ours.
+    """
 
     id: int
     at: float
     kind: str
     by: str
     peer: str
+    agent: str
     label: str | None
     detail: str
     login: str
     language: str | None
-    recovery_address: str | None
+    mailed_at: float | None
+    to: tuple[str, ...]
+    claimed: float
 
 
 def listed(
@@ -72,7 +81,12 @@ def listed(
         statement = unit.sql.UNSEEN_NOTICES if unseen else unit.sql.NOTICES
         last = AFTER_ALL if before_id is None else before_id
         rows = unit.tx.rows(statement, account_id=session.account_id, before_id=last, page=limit)
-    return [NoticeView(**_told(row, session.login), seen_at=row["seen_at"], mailed_at=row["mailed_at"]) for row in rows]
+    return [notice_view(row, session.login) for row in rows]
+
+
+def notice_view(row: Row, login: str) -> NoticeView:
+    """row: of owner_statements.NOTICES. login: of whose it is."""
+    return NoticeView(**_told(row, login), seen_at=row["seen_at"], mailed_at=row["mailed_at"])
 
 
 def acknowledge(means: Means, session: PortalSession, notice_id: int, *, now: float | None = None) -> bool:
@@ -99,29 +113,53 @@ def take_to_mail(store: Store, *, limit: int = PAGE_ROWS, now: float | None = No
         rows = unit.tx.rows(unit.sql.NOTICES_TO_MAIL, now=at, since=since, page=limit)
     if not rows:
         return []
+    claim = {"now": at, "mail_after": at + AGAIN_S}
     with store.transaction() as tx:
-        taken = [
-            row for row in rows if tx.write(store.sql.CLAIM_NOTICE, row_id=row["id"], now=at, mail_after=at + AGAIN_S)
-        ]
+        taken = [row for row in rows if tx.write(store.sql.CLAIM_NOTICE, row_id=row["id"], **claim)]
     return [
         ToMail(
             **_told(row, row["login"]),
-            login=row["login"],
-            language=row["language"],
-            recovery_address=row["recovery_address"],
+            **{name: row[name] for name in ("login", "language", "mailed_at")},
+            to=_to(row),
+            claimed=at + AGAIN_S,
         )
         for row in taken
     ]
 
 
-def mailed(store: Store, notice_id: int, *, now: float | None = None) -> None:
-    """It is mailed. Raises StoreUnavailable."""
+def done(store: Store, notice: ToMail, mailed_at: float | None) -> None:
+    """It is mailed, or cannot be. mailed_at: None: to nobody. Raises StoreUnavailable."""
     with store.transaction() as tx:
-        tx.write(store.sql.NOTICE_MAILED, row_id=notice_id, mailed_at=time.time() if now is None else now)
+        tx.write(store.sql.NOTICE_MAILED, row_id=notice.id, mailed_at=mailed_at)
+
+
+def put_off(store: Store, notice: ToMail, left: tuple[str, ...], mailed_at: float | None, *, again_at: float) -> None:
+    """It could not be mailed to these: to be tried again then, if nobody else has it meanwhile. StoreUnavailable."""
+    with store.transaction() as tx:
+        put = {"claimed": notice.claimed, "mail_after": again_at, "mail_to": " ".join(left), "mailed_at": mailed_at}
+        tx.write(store.sql.PUT_OFF_NOTICE, row_id=notice.id, **put)
+
+
+def give_up(store: Store, *, now: float | None = None) -> int:
+    """Try no more what could not be mailed for three days, and say how many those are. Raises StoreUnavailable."""
+    now = time.time() if now is None else now
+    with store.transaction() as tx:
+        return tx.write(store.sql.GIVE_UP_NOTICES, now=now, since=now - MAILED_WITHIN_S)
+
+
+def told_by(actor: str, login: str) -> str:
+    """Who did something to this login's account, as its owner is told: "owner", "administrator" or "program"."""
+    if actor in {f"portal:{login}", RESET_LINK}:
+        return "owner"
+    return "program" if actor.startswith("api:") else "administrator"
 
 
 def _told(row: Row, login: str) -> dict[str, Any]:
-    by = "program" if row["actor"].startswith("api:") else "administrator"
-    if row["actor"] == f"portal:{login}":
-        by = "owner"
-    return {name: row[name] for name in ("id", "at", "kind", "peer", "label", "detail")} | {"by": by}
+    by = {"by": told_by(row["actor"], login)}
+    return {name: row[name] for name in ("id", "at", "kind", "peer", "agent", "label", "detail")} | by
+
+
+def _to(row: Row) -> tuple[str, ...]:
+    if row["mail_to"] is not None:
+        return tuple(row["mail_to"].split())
+    return tuple([address for address in (row["login"], row["recovery_address"]) if address])

@@ -48,7 +48,7 @@ def observed(store: Store, login: str) -> list[ObservationView]:
 
 def observed_in(unit: Unit, account_id: int) -> list[ObservationView]:
     """The same, within a unit."""
-    return [_view(row) for row in unit.tx.rows(unit.sql.OBSERVATIONS_OF_ACCOUNT, account_id=account_id)]
+    return [observation_view(row) for row in unit.tx.rows(unit.sql.OBSERVATIONS_OF_ACCOUNT, account_id=account_id)]
 
 
 def observed_everywhere(
@@ -93,13 +93,14 @@ def _pages(store: Store, chosen: dict[str, Any]) -> Iterator[ObservationView]:
         with looking(store) as unit:
             rows = unit.tx.rows(unit.sql.OBSERVATIONS, page=PAGE_ROWS, **after, **chosen)
         for row in rows:
-            yield _view(row)
+            yield observation_view(row)
         if len(rows) < PAGE_ROWS:
             return
         after = {name: rows[-1][name] for name in KEY}
 
 
-def _view(row: Row) -> ObservationView:
+def observation_view(row: Row) -> ObservationView:
+    """row: of observation_statements.OBSERVATIONS."""
     return ObservationView(
         login=row["login"],
         kind=Kind(row["kind"]),

@@ -207,7 +207,7 @@ def acting(
     """
     if session.stage is not stage:
         raise SignedOut
-    with changing(means.store, session.actor, now, effect, peer=session.peer) as unit:
+    with changing(means.store, session.actor, now, effect, peer=session.peer, agent=session.agent) as unit:
         yield unit, require(unit, means, session)
 
 

@@ -41,8 +41,12 @@ def set_own(means: Means, session: PortalSession, token: str, *, now: float | No
 def put_recovery_address(unit: Unit, account: Row, address: str | None) -> None:
     """Write it within a larger change. account: with id and login. Raises Refused."""
     checked = _checked(account, address)
+    before = unit.tx.row(unit.sql.RECOVERY_ADDRESS, account_id=account["id"]) or {}
     unit.tx.write(unit.sql.SET_RECOVERY_ADDRESS, account_id=account["id"], recovery_address=checked)
-    unit.record("recovery-address-changed", account, detail=masked(checked) or "taken away")
+    # Who has the one that was there is told too: it may have been taken from him.
+    told = dict.fromkeys([account["login"], before.get("recovery_address"), checked])
+    mail_to = " ".join([address for address in told if address])
+    unit.record("recovery-address-changed", account, detail=masked(checked) or "taken away", mail_to=mail_to)
     unit.touch("recovery-address-changed", account=account)
 
 
@@ -59,5 +63,5 @@ def _checked(account: Row, address: str | None) -> str | None:
         return None
     checked = folded(address)
     if checked == account["login"]:
-        raise Refused("a recovery address is another one than the account's own")
+        raise Refused("a recovery address is another one than the account's own", "own-address")
     return checked

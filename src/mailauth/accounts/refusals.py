@@ -11,4 +11,11 @@ class NoSuch(LookupError):
 
 
 class Refused(ValueError):
-    """It is there already, at its maximum, locked by policy, or not a valid value. Nothing was changed."""
+    """It is there already, at its maximum, locked by policy, or not a valid value. Nothing was changed.
+
+    why: the same for programs, such as `alias-taken`, by which a page finds words of its own; "": there are none.
+    """
+
+    def __init__(self, text: str, why: str = "") -> None:
+        super().__init__(text)
+        self.why = why

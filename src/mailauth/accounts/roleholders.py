@@ -27,10 +27,15 @@ class RoleHolder:
 def listed(store: Store) -> list[RoleHolder]:
     """All that are more than users, by login. Raises StoreUnavailable."""
     with looking(store) as unit:
-        return [
-            RoleHolder(row["login"], Role(row["role"]), domain_names(unit, row["id"]))
-            for row in unit.tx.rows(unit.sql.ADMINISTRATORS)
-        ]
+        return listed_in(unit)
+
+
+def listed_in(unit: Unit) -> list[RoleHolder]:
+    """The same, within a unit."""
+    return [
+        RoleHolder(row["login"], Role(row["role"]), domain_names(unit, row["id"]))
+        for row in unit.tx.rows(unit.sql.ADMINISTRATORS)
+    ]
 
 
 def set_role(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mailauth.accounts import bearer
+from mailauth.accounts.finding import folded
 from mailauth.accounts.means import Means
 from mailauth.accounts.portalsessions import (
     MAX_AGENT_CHARACTERS,
@@ -19,12 +20,14 @@ from mailauth.accounts.portalsessions import (
     Stage,
     enrolment_ends_at,
 )
-from mailauth.accounts.unit import Unit, changing
+from mailauth.accounts.refusals import Refused
+from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import second_factor_since
 from mailauth.interfaces import WebMatch
 from mailauth.store.engine import Row, Store
 
 MOST_DEVICES = 20  # of one account
+EQUAL_S = 60.0  # refusals that are alike within so long are one row
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def begin(
     Raises SignedOut: the account is gone, or its web password is another by now. StoreUnavailable, BadRecord.
     """
     browser, token = _Browser(peer, _agent(agent), device), bearer.new()
-    with changing(means.store, f"portal:{match.login}", now, peer=peer) as unit:
+    with changing(means.store, f"portal:{match.login}", now, peer=peer, agent=browser.agent) as unit:
         unit.tx.row(unit.sql.LOCK_ACCOUNT, login=match.login)
         row = unit.tx.row(unit.sql.PORTAL_ACCOUNT, account_id=match.account_id)
         if row is None or not _may_begin(row, match):
@@ -85,6 +88,37 @@ def completed(unit: Unit, means: Means, session: PortalSession, row: Row, *, fac
     unit.tx.write(unit.sql.END_PORTAL_SESSION, account_id=session.account_id, row_id=session.id)
     _open(unit, means, row, browser, token=token, stage=Stage.IN, factor=factor, language=row["language"])
     return SignedIn(token, Stage.IN, _noted(unit, row, browser, f"web password and {factor}"))
+
+
+def note_refused(store: Store, login: str, *, peer: str, agent: str, now: float | None = None) -> None:
+    """Have an owner see that somebody showed something else than his web password; nothing, if it is no account's.
+
+    login: as typed. Raises StoreUnavailable.
+    """
+    try:
+        login = folded(login)
+    except Refused:
+        return
+    with looking(store, now) as unit:
+        row, at = unit.tx.row(unit.sql.ACCOUNT, login=login), unit.now
+    if row is None:
+        return
+    detail = "wrong-password" if row["enabled"] else "disabled"
+    with store.transaction() as tx:
+        tx.write(
+            store.sql.COUNT_REFUSED_SIGN_IN,
+            fold=f"sign-in {row['id']} {int(at // EQUAL_S)} {peer} {detail}",
+            at=at,
+            actor="client",
+            kind="sign-in",
+            login=login,
+            account_id=row["id"],
+            service="portal",
+            peer=peer,
+            outcome="reject",
+            detail=detail,
+            client=_agent(agent),
+        )
 
 
 def knows_device(store: Store, device: str, account_id: int) -> bool:

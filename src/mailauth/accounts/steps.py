@@ -8,7 +8,6 @@ again. So no try is free and no code counts twice, however many come at once.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,7 +18,7 @@ from mailauth.accounts import factorrows
 from mailauth.accounts.means import Means
 from mailauth.accounts.portalsessions import PortalSession, require
 from mailauth.accounts.refusals import NoSuch
-from mailauth.accounts.tallies import overdrawn
+from mailauth.accounts.tallies import overdrawn, source
 from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.factors.factor import (
     RANDOM_BYTES,
@@ -34,8 +33,8 @@ from mailauth.factors.factor import (
     Wrong,
 )
 from mailauth.factors.fetch import Answer, Request
-from mailauth.factors.sealed import Box, resealed
-from mailauth.guessing import source_of
+from mailauth.factors.record import same
+from mailauth.factors.sealed import resealed
 from mailauth.interfaces import StoreUnavailable
 from mailauth.store.engine import Row, Transaction
 from mailauth.store.faults import Clash
@@ -191,21 +190,14 @@ def _occasion(means: Means, place: Place, now: float) -> Occasion:
     return Occasion(
         now=now,
         random=secrets.token_bytes(RANDOM_BYTES),
-        box=Box(means.ring(), str(session.account_id)),
+        box=means.box(session.account_id),
         hashing=means.hashing,
         login=session.login,
         session=session.id,
         purpose=place.purpose,
-        source=_source(session.peer),
+        source=source(session.peer),
         language=place.language,
     )
-
-
-def _source(peer: str) -> str:
-    try:
-        return source_of(ipaddress.ip_address(peer))
-    except ValueError:  # a UNIX socket has none
-        return ""
 
 
 def _read(tx: Transaction, means: Means, place: Place) -> _Read:
@@ -229,10 +221,10 @@ def _told(work: _Work[T], read: _Read, step: Step) -> Outcome[T]:
         return _outcome(step, read.question)
     means, place = work.means, work.place
     try:
-        with changing(means.store, place.session.actor, work.occasion.now, peer=place.session.peer) as unit:
-            row = require(unit, means, place.session)
-            if _read(unit.tx, means, place) != read:
-                raise _Beaten
+        asker = place.session
+        with changing(means.store, asker.actor, work.occasion.now, peer=asker.peer, agent=asker.agent) as unit:
+            row = require(unit, means, asker)
+            read = _still(work, _read(unit.tx, means, place), read)
             if isinstance(step, Fetch) and (over := overdrawn(unit, step.costs)) is not None:
                 return Wait(over.why, over.retry_after_s)
             work.first(unit)
@@ -258,11 +250,18 @@ def _resumed(work: _Work[T], written: _Read, step: Step) -> Outcome[T]:
         return Refusal(Reason.EXPIRED)
 
 
+def _still(work: _Work[Any], found: _Read, read: _Read) -> _Read:
+    """What is there, if it is what was read, be it under another server key. Raises _Beaten."""
+    pairs, box = ((found.state, read.state), (found.pending, read.pending)), work.occasion.box
+    if found.question != read.question or not all(same(*pair, box) for pair in pairs):
+        raise _Beaten
+    return found
+
+
 def _replaced(unit: Unit, work: _Work[Any], read: _Read, step: Step) -> str:
     """Write state and question of a step, and say the question's id. Raises _Beaten, Clash."""
-    session, state = work.place.session, step.state
-    if isinstance(step, Done):
-        state = resealed(state, work.occasion.box, work.occasion.draw)
+    session, occasion = work.place.session, work.occasion
+    state = resealed(step.state, occasion.box, occasion.draw)
     if factorrows.text_of(state) != read.state and not factorrows.replace_state(
         unit, session.account_id, work.factor, read.state, state
     ):

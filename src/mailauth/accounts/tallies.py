@@ -6,10 +6,12 @@ rows are locked in the order of their names, so that nobody waits in a circle.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 
 from mailauth.accounts.unit import Unit
 from mailauth.factors.ledger import Cost, Overdrawn, Tally, charge
+from mailauth.guessing import source_of
 
 
 def overdrawn(unit: Unit, costs: Sequence[Cost]) -> Overdrawn | None:
@@ -29,3 +31,11 @@ def _locked(unit: Unit, subject: str) -> Tally:
     unit.tx.write(unit.sql.BEGIN_TALLY, subject=subject)
     row = unit.tx.row(unit.sql.LOCK_TALLY, subject=subject)
     return Tally(0.0, 0) if row is None else Tally(row["since"], row["count"])
+
+
+def source(peer: str) -> str:
+    """What an address is counted as; "" for what has none, such as a UNIX socket."""
+    try:
+        return source_of(ipaddress.ip_address(peer))
+    except ValueError:
+        return ""

@@ -1,6 +1,7 @@
 """The terms of an app password: its label, services, networks and end, checked before anything is stored.
 
-Source: UAX 9 (bidirectional controls), RFC 4291 and RFC 4632 (prefixes).
+Source: UAX 9 (bidirectional controls), RFC 4291 and RFC 4632 (prefixes). Rule: in a label, what shows nothing goes, and
+what shows something else than is there is refused.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable
 from mailauth.accounts.refusals import Refused
 from mailauth.accounts.views import moment
 from mailauth.attempt import Service
+from mailauth.factors.typed import visible
 
 MAX_LABEL_CHARACTERS = 100
 MAX_NETWORKS = 32  # each one is compared at each login
@@ -22,13 +24,14 @@ UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 
 
 def label_from(text: str) -> str:
-    """Trimmed: 1 to 100 characters of any language. Raises Refused."""
+    """1 to 100 characters of any language, without those that nobody sees. Raises Refused."""
     trimmed = text.strip()
-    if not 1 <= len(trimmed) <= MAX_LABEL_CHARACTERS:
-        raise Refused(f"a label has 1 to {MAX_LABEL_CHARACTERS} characters, such as the name of the device")
     if any(character in BIDI_CONTROLS or unicodedata.category(character) in UNPRINTABLE for character in trimmed):
         raise Refused("a label holds no control characters, line ends or marks that turn the direction of writing")
-    return trimmed
+    label = visible(trimmed)
+    if not 1 <= len(label) <= MAX_LABEL_CHARACTERS:
+        raise Refused(f"a label has 1 to {MAX_LABEL_CHARACTERS} characters, such as the name of the device")
+    return label
 
 
 def services_from(wanted: Iterable[Service | str]) -> frozenset[Service]:

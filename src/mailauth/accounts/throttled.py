@@ -6,7 +6,6 @@ in the store and in every process; it is never needed, since each ends by itself
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -67,12 +66,16 @@ def throttled(store: Store, subject: str | None = None, *, now: float | None = N
 
     Raises NoSuch, Refused, StoreUnavailable.
     """
-    now = time.time() if now is None else now
     with looking(store, now) as unit:
-        target = _target(unit, subject)
-        wanted = guessing.cleared_by(target.scope, target.subject)
-        shown = [limit for limit in (SOURCE, NETWORK, ACCOUNT) if limit.kind in wanted]
-        found = [view for limit in shown for view in _slowed(unit, limit, wanted[limit.kind])]
+        return throttled_in(unit, subject)
+
+
+def throttled_in(unit: Unit, subject: str | None) -> list[ThrottledView]:
+    """The same, within a unit."""
+    target = _target(unit, subject)
+    wanted = guessing.cleared_by(target.scope, target.subject)
+    shown = [limit for limit in (SOURCE, NETWORK, ACCOUNT) if limit.kind in wanted]
+    found = [view for limit in shown for view in _slowed(unit, limit, wanted[limit.kind])]
     return sorted(found, key=lambda view: (-view.until_at, view.kind, view.subject))
 
 
@@ -113,7 +116,8 @@ def _target(unit: Unit, subject: str | None) -> _Target:
     try:
         network = ip_network(address_text(subject.strip()), strict=False)
     except ValueError:
-        raise Refused(f"{subject!r} is neither a mail address nor an IP address or network") from None
+        told = f"{subject!r} is neither a mail address nor an IP address or network"
+        raise Refused(told, "no-source") from None
     alone = network.prefixlen == network.max_prefixlen
     return _Target(guessing.SOURCES, str(network.network_address) if alone else str(network))
 

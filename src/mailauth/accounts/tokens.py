@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -20,6 +21,7 @@ from mailauth.accounts.refusals import NoSuch, Refused
 from mailauth.accounts.roles import Role
 from mailauth.accounts.terms import label_from
 from mailauth.accounts.unit import Unit, changing, looking
+from mailauth.interfaces import StoreUnavailable
 from mailauth.store.engine import Row, Store
 
 PREFIX = "mailauth_"  # so that those who look for lost secrets know one
@@ -95,7 +97,7 @@ def caller(store: Store, token: str, *, peer: str, now: float | None = None) -> 
     if row is None:
         return None
     if row["last_used_at"] is None or now - row["last_used_at"] >= USED_S:
-        with store.transaction() as tx:
+        with suppress(StoreUnavailable), store.transaction() as tx:  # it counts all the same
             tx.write(store.sql.NOTE_API_TOKEN_USE, row_id=row["id"], now=now, peer=peer)
     role = Role.USER if owner is None else Role(owner["role"])
     scopes = frozenset([Scope(scope) for scope in row["scopes"].split()])
@@ -175,8 +177,12 @@ def revoke(store: Store, token_id: int, *, actor: str, now: float | None = None)
 def revoke_own(means: Means, session: PortalSession, token_id: int, *, now: float | None = None) -> TokenView:
     """End one of one's own. Raises NoSuch, SignedOut, StoreUnavailable."""
     with acting(means, session, now=now) as (unit, _):
-        rows = unit.tx.rows(unit.sql.API_TOKENS["account"], account_id=session.account_id)
-        return _revoked(unit, rows, token_id)
+        return revoked_of(unit, session.account, token_id)
+
+
+def revoked_of(unit: Unit, account: Row, token_id: int) -> TokenView:
+    """End one of an account's, within a larger change. account: with id and login. Raises NoSuch."""
+    return _revoked(unit, unit.tx.rows(unit.sql.API_TOKENS["account"], account_id=account["id"]), token_id)
 
 
 def scopes_from(wanted: Iterable[str]) -> frozenset[Scope]:

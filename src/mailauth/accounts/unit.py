@@ -21,7 +21,10 @@ PAUSE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A transaction, with who asks ("" when nothing is changed), when, in epoch seconds, and from which address."""
+    """A transaction, with who asks ("" when nothing is changed), when, in epoch seconds, and from where.
+
+    peer: an address; agent: what the browser calls itself; "" for none.
+    """
 
     store: Store
     tx: Transaction
@@ -29,6 +32,7 @@ class Unit:
     now: float
     touches: list[Touch] = field(default_factory=list)
     peer: str = ""
+    agent: str = ""
 
     @property
     def sql(self) -> ModuleType:
@@ -46,10 +50,12 @@ class Unit:
         outcome: str = "done",
         service: str = "",
         client: str = "",
+        mail_to: str | None = None,
     ) -> None:
         """Write down what is changed, and tell the owner if that is one of the things he is told.
 
-        kind: such as `account-changed`; account: whose it is; detail: for people.
+        kind: such as `account-changed`; account: whose it is; detail: for people. mail_to: where he is told of it,
+        addresses with spaces between, if not at the account's own.
         """
         self.tx.write(
             self.sql.ADD_AUDIT,
@@ -69,7 +75,8 @@ class Unit:
         )
         if account is not None and kind in TOLD:
             told = {"account_id": account["id"], "at": self.now, "kind": kind, "actor": self.actor, "peer": self.peer}
-            self.tx.write(self.sql.ADD_NOTICE, **told, label=label, detail=detail, mail_after=self.now)
+            told |= {"agent": self.agent, "label": label, "detail": detail}
+            self.tx.write(self.sql.ADD_NOTICE, **told, mail_to=mail_to, mail_after=self.now)
 
     def touch(self, kind: str, *, account: Row | None = None, domain_id: int | None = None, **takes: Any) -> None:
         """Have every process that lets clients in apply what is changed: to this account, this domain, or all.
@@ -83,14 +90,14 @@ class Unit:
 
 @contextmanager
 def changing(
-    store: Store, actor: str, now: float | None, effect: Effect | None = None, *, peer: str = ""
+    store: Store, actor: str, now: float | None, effect: Effect | None = None, *, peer: str = "", agent: str = ""
 ) -> Iterator[Unit]:
-    """A unit that changes something. now: None asks the clock. peer: the address of who asks, if there is one.
+    """A unit that changes something. now: None asks the clock. peer, agent: of who asks, see Unit.
 
     effect: filled in once no process lets anybody in any more who stands on what was there before; None: that is not
     waited for. Raises StoreUnavailable (nothing was changed), CommitUnknown (nobody can say), Clash, StoreBehind.
     """
-    with changing_any(store, actor, now, effect, peer=peer) as unit:
+    with changing_any(store, actor, now, effect, peer=peer, agent=agent) as unit:
         if store.highwater is not None:
             store.highwater.require(store, unit.tx)
         yield unit
@@ -98,13 +105,13 @@ def changing(
 
 @contextmanager
 def changing_any(
-    store: Store, actor: str, now: float | None, effect: Effect | None = None, *, peer: str = ""
+    store: Store, actor: str, now: float | None, effect: Effect | None = None, *, peer: str = "", agent: str = ""
 ) -> Iterator[Unit]:
     """The same, also in a store that is older than what is known of it."""
     token, touches, number = new_token(), list[Touch](), 0
     try:
         with store.transaction() as tx:
-            unit = Unit(store, tx, actor, time.time() if now is None else now, touches, peer)
+            unit = Unit(store, tx, actor, time.time() if now is None else now, touches, peer, agent)
             yield unit
             number = number_changes(store, tx, touches, token, unit.now) if touches else 0
     except CommitUnknown as unknown:

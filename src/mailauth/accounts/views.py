@@ -213,6 +213,14 @@ def second_factor_since(row: Row, now: float) -> float | None:
     return min(starts, default=None)
 
 
+def app_passwords_only_from(row: Row, now: float) -> float | None:
+    """When the mode is switched on by policy, if that is to come; None: it is not. row: as above. Raises BadRecord."""
+    demands = [_demand(row, prefix) for _, prefix in LEVELS]
+    starts = [demand.enforce_from for demand in demands if demand.policy is PolicyLevel.ENFORCED]
+    starts += [demand.two_factor_from for demand in demands if demand.two_factor]
+    return min([start for start in starts if start is not None and start > now], default=None)
+
+
 def most_app_passwords(row: Row) -> int:
     """The strictest of what the three levels say, 10 if none says anything."""
     said = [row[f"{prefix}max_app_passwords"] for _, prefix in LEVELS]

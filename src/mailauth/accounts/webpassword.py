@@ -14,6 +14,7 @@ from mailauth.accounts.apppasswords import Revoked
 from mailauth.accounts.finding import account_row
 from mailauth.accounts.mailboxes import put_web_record
 from mailauth.accounts.means import Means
+from mailauth.accounts.notices import RESET_LINK
 from mailauth.accounts.portalsessions import PortalSession, SignedOut, Stage, acting
 from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.accounts.views import AppPasswordView, app_password_view
@@ -94,7 +95,7 @@ def reset(
 
     web_record: the hash of the new one. Raises StoreUnavailable.
     """
-    with changing(store, "portal:reset-link", now, effect, peer=peer) as unit:
+    with changing(store, RESET_LINK, now, effect, peer=peer) as unit:
         found = vouchers.holder(unit, vouchers.Kind.PASSWORD_RESET, code)
         if found is None:
             return None

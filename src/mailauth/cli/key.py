@@ -8,7 +8,7 @@ from mailauth.accounts import keys as use
 from mailauth.cli import exits, options, showing
 from mailauth.cli.opening import actor, ring_of, site
 
-COLUMNS = ("id", "created", "in_use", "newest", "live", "deleted")
+COLUMNS = ("id", "created", "in_use", "newest", "live", "deleted", "factors")
 
 
 @click.group("key", short_help="Show the server keys, add a new one, remove an old one.")
@@ -20,7 +20,8 @@ def command() -> None:
 @options.config
 @options.as_json
 def status(config_file: str | None, as_json: bool) -> None:
-    """List the server keys of the key file, with the number of app passwords under each: live ones and deleted ones.
+    """List the server keys of the key file, with what stands under each: live app passwords, deleted ones, and second
+    factors.
 
     The exit code is 78 if the key file is not the one that the store's app passwords were made under.
 
@@ -37,11 +38,11 @@ def status(config_file: str | None, as_json: bool) -> None:
 @options.config
 @options.as_json
 def rotate(config_file: str | None, as_json: bool) -> None:
-    """Add a key to the key file, and make new app passwords under it once every running process has read it.
+    """Add a key to the key file, and make new things under it once every running process has read it.
 
-    Nobody is logged out: the old keys stay, and app passwords made under them stay good and move to the new key as
-    they are used. If a process could not read the new key (another host has a key file of its own), nothing is made
-    under it yet and the exit code is 75: copy the key file there, and run this again.
+    Nobody is logged out: the old keys stay. Second factors move to the new key at once; app passwords made under the
+    old ones stay good and move as they are used. If a process could not read the new key (another host has a key file
+    of its own), nothing is made under it yet and the exit code is 75: copy the key file there, and run this again.
 
     \b
     Example:
@@ -57,6 +58,10 @@ def rotate(config_file: str | None, as_json: bool) -> None:
         click.echo(
             "back up the key file now, apart from the store; `mailauth key status` counts what moves to the new key"
         )
+        if done.stuck:
+            click.echo(f"note: {done.stuck} second factors cannot be opened, and stay under their old key", err=True)
+        elif not done.moved_all:
+            click.echo("note: the store was lost meanwhile; a running process moves what is left", err=True)
     else:
         click.echo(
             f"key {done.key_id} is in {path}, and not in use yet: everything goes on under the old one", err=True
@@ -74,7 +79,7 @@ def rotate(config_file: str | None, as_json: bool) -> None:
 @click.argument("key_id", metavar="ID", type=click.IntRange(min=1))
 @options.config
 def remove(key_id: int, config_file: str | None) -> None:
-    """Take an old key out of the key file, once no app password, live or deleted, stands under it.
+    """Take an old key out of the key file, once no app password, live or deleted, and no second factor needs it.
 
     A backup of the store that was made before needs the key file of that time: keep it as long as the backup.
 
@@ -91,10 +96,12 @@ def remove(key_id: int, config_file: str | None) -> None:
 @command.command("replace")
 @options.config
 def replace(config_file: str | None) -> None:
-    """Write a new key file where it is lost for good, and delete all app passwords: nobody can recognise them any more.
+    """Write a new key file where it is lost for good, and delete what nobody can recognise or open any more: all app
+    passwords, and all second factors but security keys.
 
     It is refused while there is a file. Accounts, web passwords and settings stay; each owner has to make new app
-    passwords. The new file belongs to whoever runs this: the server's user must own it.
+    passwords, and to set up two-step verification again. The new file belongs to whoever runs this: the server's user
+    must own it.
 
     \b
     Example:
@@ -102,5 +109,6 @@ def replace(config_file: str | None) -> None:
     """
     with site(config_file) as here:
         path = here.settings.key.file
-        key_id, count = use.replace_lost(here.store, path, actor=actor())
-    click.echo(f"wrote {path} with key {key_id}; deleted {count} app passwords, which needed the lost one")
+        done = use.replace_lost(here.store, path, actor=actor())
+    gone = f"{done.app_passwords} app passwords and {done.factors} second factors"
+    click.echo(f"wrote {path} with key {done.key_id}; deleted {gone}, which needed the lost one")

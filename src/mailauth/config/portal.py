@@ -14,7 +14,20 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from mailauth.attempt import Service
-from mailauth.config.values import Address, Impossible, Kind, address, check_host, flag, key, networks, seconds, text
+from mailauth.config.values import (
+    Address,
+    Impossible,
+    Kind,
+    address,
+    check_host,
+    flag,
+    key,
+    networks,
+    one_of,
+    seconds,
+    text,
+)
+from mailauth.names import fold
 
 MAX_NAME_CHARACTERS = 60
 USUAL_PORTS = {"http": 80, "https": 443}
@@ -43,6 +56,13 @@ def _name(name: str) -> None:
         raise ValueError(f"must be one line of at most {MAX_NAME_CHARACTERS} characters")
 
 
+def _mail_from(written: str) -> None:
+    if written.isascii():
+        fold(written)  # raises NotALogin, which is a ValueError
+        return
+    raise ValueError("must be of ASCII letters; write the domain as xn--...")
+
+
 @dataclass(frozen=True, slots=True)
 class Portal:
     """The web pages where people make and delete their client passwords. Without this section there are none."""
@@ -62,6 +82,14 @@ class Portal:
     site_name: str = key(text("a line", _name), "mailauth", doc="the name of your mail service at the top of each page")
     session_idle_s: float = key(seconds(60, 86_400), 1800.0, doc="who does nothing for so long has to sign in again")
     session_s: float = key(seconds(300, 604_800), 43_200.0, doc="who signed in so long ago has to sign in again")
+    language: str = key(
+        one_of("en", "zh"), "en", doc="of mail to those who have chosen none: en, or zh (simplified Chinese)"
+    )
+    mail_from: str = key(
+        text("an address", _mail_from, empty=True),
+        "",
+        doc="who tells owners of changes by mail; empty: postmaster at the account's own domain",
+    )
     imap_server: Address | None = key(
         SERVER, None, doc='"HOST:PORT" that users are told for IMAP; without it, that of [[listen]] at public_url'
     )

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Protocol
 
 from mailauth.factors.fetch import Answer, Request
 from mailauth.factors.ledger import Cost
-from mailauth.factors.sealed import Box, Digest
+from mailauth.factors.sealed import Box, Sealed
 
 RANDOM_BYTES = 32
 TICKET_BYTES = 24
@@ -137,13 +137,13 @@ class Asked:
 class Done:
     """Proven: `confirm` has enrolled the factor, or `check` has verified it.
 
-    claims: of an enrolment: fingerprints of what may serve one account only, under every key; an enrolment whose claim
-    another account has is refused.
+    claims: of an enrolment: what may serve one account only, sealed; an enrolment whose claim another account has is
+    refused.
     """
 
     state: Record
     pending: Record = None
-    claims: tuple[Digest, ...] = ()
+    claims: tuple[Sealed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,18 @@
 
 Source: NIST SP 800-63B-4 section 3.1.2 (look-up secrets): hashed, each once; 49 bits, so wrong ones are slowed down.
 Rule: they prove a sign-in and a new enrolment, never an act. New ones count, and the old ones die, when their owner
-says that he has kept them. Beside each hash stands a keyed selector, so that a wrong code costs no hash.
+says that he has kept them. Beside each hash stands a keyed selector, so that a wrong code costs no hash; its key is of
+this account and these codes only, and sealed, so that it can move to another server key without the codes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import ClassVar
 
 from mailauth.apppassword import ALPHABET
@@ -32,7 +35,7 @@ from mailauth.factors.factor import (
     ticket,
     unanswerable,
 )
-from mailauth.factors.sealed import NONCE_BYTES, Digest, Sealed
+from mailauth.factors.sealed import NONCE_BYTES, Sealed
 from mailauth.factors.tries import UNTRIED, Tries
 
 CODES = "recovery-codes"
@@ -41,14 +44,15 @@ COUNT = 10
 LENGTH = 10
 HALF = LENGTH // 2
 SELECTOR_BYTES = 2
+SELECTOR_KEY_BYTES = 32
 VALID_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One code that is left."""
+    """One code that is left. selector: hex."""
 
-    selector: Digest
+    selector: str
     record: str
 
 
@@ -62,9 +66,10 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """What is left of the codes."""
+    """What is left of the codes, and the key of their selectors."""
 
     codes: tuple[Stored, ...]
+    selector_key: Sealed
     confirmed_at: float
     tries: Tries = UNTRIED
     used_at: float | None = None
@@ -98,11 +103,12 @@ class RecoveryCodes:
         """As Factor; needs nothing but the owner's word that he has kept them. Ten hashes: slow."""
         if (closed := unanswerable(occasion, state, pending)) is not None:
             return closed
+        key = occasion.draw(SELECTOR, SELECTOR_KEY_BYTES)
+        sealed = occasion.box.seal(SELECTOR, key, occasion.draw("nonce", NONCE_BYTES))
         stored = [
-            Stored(_selector(occasion, code), occasion.hashing.hash(code.encode()))
-            for code in _codes(occasion, pending)
+            Stored(_selector(key, code), occasion.hashing.hash(code.encode())) for code in _codes(occasion, pending)
         ]
-        return Done(Enrolled(tuple(stored), occasion.now))
+        return Done(Enrolled(tuple(stored), sealed, occasion.now))
 
     def challenge(self, occasion: Occasion, state: Record) -> Step:  # noqa: ARG002
         """As Factor; the paper needs no asking."""
@@ -116,8 +122,9 @@ class RecoveryCodes:
         code = typed.plain(given.get("code", ""))
         if len(code) != LENGTH or not set(code) <= set(ALPHABET):
             return Wrong(Reason.MALFORMED, state, pending)
+        selector = _selector(occasion.box.open(SELECTOR, state.selector_key), code)
         for stored in state.codes:
-            hit = occasion.box.matches(stored.selector, SELECTOR, code.encode())
+            hit = hmac.compare_digest(stored.selector, selector)
             if hit and occasion.hashing.verify(stored.record, code.encode()):
                 left = tuple([each for each in state.codes if each is not stored])
                 return Done(dataclasses.replace(state, codes=left, tries=UNTRIED, used_at=now))
@@ -152,8 +159,8 @@ def _codes(occasion: Occasion, pending: Pending) -> list[str]:
     return [str(code) for code in json.loads(occasion.box.open(CODES, pending.codes))]
 
 
-def _selector(occasion: Occasion, code: str) -> Digest:
-    return occasion.box.digest(SELECTOR, code.encode(), length_bytes=SELECTOR_BYTES)
+def _selector(key: bytes, code: str) -> str:
+    return blake2b(code.encode(), digest_size=SELECTOR_BYTES, key=key).hexdigest()
 
 
 def build(options: Mapping[str, object]) -> Factor:

@@ -27,7 +27,7 @@ from mailauth.factors.factor import (
     unanswerable,
 )
 from mailauth.factors.fetch import RETRY_S, Answer
-from mailauth.factors.sealed import NONCE_BYTES, Digest, Sealed
+from mailauth.factors.sealed import NONCE_BYTES, Sealed
 
 VALID_S = 600.0
 MAX_CODE = 1024
@@ -125,11 +125,16 @@ def _state(occasion: Occasion, provider: str, identity: Identity, name: str) -> 
     return Enrolled(identity.app_id, seal("open", identity.open_id), union_id, occasion.now, name=name)
 
 
-def _claims(occasion: Occasion, provider: str, identity: Identity) -> tuple[Digest, ...]:
-    parts = [f"open {identity.app_id} {identity.open_id}"] + (
-        [f"union {identity.union_id}"] if identity.union_id else []
+def _claims(occasion: Occasion, provider: str, identity: Identity) -> tuple[Sealed, ...]:
+    claims = {"open": f"open {identity.app_id} {identity.open_id}"}
+    if identity.union_id:
+        claims["union"] = f"union {identity.union_id}"
+    return tuple(
+        [
+            occasion.box.seal(_purpose(provider), plain.encode(), occasion.draw(f"claim {label}", NONCE_BYTES))
+            for label, plain in claims.items()
+        ]
     )
-    return tuple([each for part in parts for each in occasion.box.fingerprints(_purpose(provider), part.encode())])
 
 
 def _purpose(provider: str) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 from cryptography.exceptions import InvalidTag
@@ -27,7 +27,9 @@ DIGEST_BYTES = 16
 class Subkeys(Protocol):
     """The server keys, as `keys.KeyRing` has them."""
 
-    newest: int
+    @property
+    def newest(self) -> int:
+        """The one that new things are made under."""
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -67,12 +69,6 @@ class Digest:
         """As it is stored."""
         return ":".join((str(self.key_id), self.value))
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Raises ValueError."""
-        key_id, value = text.split(":")
-        return cls(int(key_id), bytes.fromhex(value).hex())
-
 
 class Box:
     """Seals and opens for one account. account: what tells it apart for ever, such as its id."""
@@ -107,20 +103,6 @@ class Box:
         except (InvalidTag, ValueError):
             raise BadRecord(f"a sealed value of {purpose} cannot be opened") from None
 
-    def digest(
-        self, purpose: str, *parts: bytes, length_bytes: int = DIGEST_BYTES, key_id: int | None = None
-    ) -> Digest:
-        """A digest of these parts for this account, under the newest key if none is said. Raises UnknownKey."""
-        used = self._keys.newest if key_id is None else key_id
-        message = _joined(self.account.encode(), *parts)
-        return Digest(used, blake2b(message, digest_size=length_bytes, key=self._subkey(purpose, used)).hexdigest())
-
-    def matches(self, digest: Digest, purpose: str, *parts: bytes) -> bool:
-        """Whether these parts gave this digest, in constant time. Raises UnknownKey."""
-        length_bytes = len(digest.value) // 2
-        ours = self.digest(purpose, *parts, length_bytes=length_bytes, key_id=digest.key_id)
-        return hmac.compare_digest(ours.value, digest.value)
-
     def fingerprints(self, purpose: str, *parts: bytes) -> tuple[Digest, ...]:
         """Digests that are the same for every account, under each key, newest first: to find who else has this."""
         found = [
@@ -149,24 +131,36 @@ class Box:
 def resealed(state: Any, box: Box, draw: Callable[[str, int], bytes]) -> Any:
     """A state with everything sealed under the newest key; the very same object if it is so already.
 
-    draw: as `Occasion.draw`. Digests are not made anew: what they are of is not here. Raises UnknownKey, BadRecord.
+    draw: as `Occasion.draw`. Raises UnknownKey, BadRecord.
     """
-    if isinstance(state, Sealed):
-        if box.is_newest(state):
-            return state
-        return box.seal(state.purpose, box.open(state.purpose, state), draw(f"reseal {state.purpose}", NONCE_BYTES))
-    if isinstance(state, tuple):
-        items = tuple([resealed(item, box, draw) for item in state])
-        return state if all(new is old for new, old in zip(items, state, strict=True)) else items
-    if not dataclasses.is_dataclass(state) or isinstance(state, type):
-        return state
-    changed = {}
-    for each in dataclasses.fields(state):
-        old = getattr(state, each.name)
-        new = resealed(old, box, draw)
-        if new is not old:
-            changed[each.name] = new
-    return dataclasses.replace(state, **changed) if changed else state
+
+    def anew(sealed: Sealed) -> Sealed:
+        if box.is_newest(sealed):
+            return sealed
+        plain = box.open(sealed.purpose, sealed)
+        return box.seal(sealed.purpose, plain, draw(f"reseal {sealed.purpose}", NONCE_BYTES))
+
+    return replaced(state, anew)
+
+
+def replaced(value: Any, change: Callable[[Sealed], Any]) -> Any:
+    """A state, or what `record.raw` reads of one, with everything sealed within it changed so.
+
+    The very same object if `change` gives back what it gets.
+    """
+    if isinstance(value, Sealed):
+        return change(value)
+    if isinstance(value, tuple):
+        items = tuple([replaced(item, change) for item in value])
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    if isinstance(value, MappingProxyType):
+        entries = MappingProxyType({name: replaced(item, change) for name, item in value.items()})
+        return value if all(entries[name] is item for name, item in value.items()) else entries
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    old = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    changed = {name: new for name, item in old.items() if (new := replaced(item, change)) is not item}
+    return dataclasses.replace(value, **changed) if changed else value
 
 
 def _joined(*parts: bytes) -> bytes:

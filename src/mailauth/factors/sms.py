@@ -2,8 +2,8 @@
 
 Source: NIST SP 800-63B-4 section 3.1.3 (out-of-band: at most ten minutes, once) and 3.1.3.3 (the telephone network).
 Rule: one code lives per number bound, in the state, so that a new one kills the old in every session; five tries, and
-every wrong one is in the state before it is answered. Stored is a keyed digest; a code belongs to one session and
-purpose, and elsewhere it is not even compared.
+every wrong one is in the state before it is answered. It is stored sealed; a code belongs to one session and purpose,
+and elsewhere it is not even compared.
 """
 
 # ruff: noqa: RUF009  `option` makes dataclass fields
@@ -11,6 +11,7 @@ purpose, and elsewhere it is not even compared.
 from __future__ import annotations
 
 import dataclasses
+import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from mailauth.factors.factor import (
 from mailauth.factors.fetch import Answer
 from mailauth.factors.ledger import Cost
 from mailauth.factors.message import Busy, Gateway, Message, Refused, Sent
-from mailauth.factors.sealed import NONCE_BYTES, Digest, Sealed
+from mailauth.factors.sealed import NONCE_BYTES, Sealed
 
 NUMBER = "telephone-number"
 CODE = "sms-code"
@@ -57,7 +58,7 @@ SOURCE_HOURS = 5  # a source may have its day's messages in so many hours
 class Code:
     """One code that was sent. bound: to which session and purpose. Times: epoch seconds."""
 
-    digest: Digest
+    digits: Sealed
     bound: str
     sent_at: float
     expires_at: float
@@ -194,9 +195,8 @@ class Sms:
 
     def _code(self, occasion: Occasion) -> tuple[str, Code]:
         digits = str(int.from_bytes(occasion.draw(CODE, 16), "big") % 10**DIGITS).zfill(DIGITS)
-        bound = occasion.bound()
-        digest = occasion.box.digest(CODE, bound.encode(), digits.encode())
-        return digits, Code(digest, bound, occasion.now, occasion.now + self.valid_s)
+        sealed = occasion.box.seal(CODE, digits.encode(), occasion.draw("nonce of code", NONCE_BYTES))
+        return digits, Code(sealed, occasion.bound(), occasion.now, occasion.now + self.valid_s)
 
     def _send(
         self,
@@ -229,12 +229,14 @@ class Sms:
         return Fetch(self.gateway.request(message, occasion.now), then, *kept, costs=costs)
 
     def _costs(self, occasion: Occasion, number: str, use: str, in_hour: int, in_day: int) -> tuple[Cost, ...]:
-        to = f"{use}:{occasion.box.fingerprints(LEDGER, number.encode())[0].value}"
         per_source = self.max_per_source_day
-        costs = [
-            Cost(f"sms-resend-{to}", 1, self.resend_s, Delay.RESEND),
-            Cost(f"sms-hour-{to}", in_hour, HOUR_S, Delay.SENDS),
-            Cost(f"sms-day-{to}", in_day, DAY_S, Delay.SENDS),
+        costs = []
+        for each in occasion.box.fingerprints(LEDGER, number.encode()):  # a new key does not begin the count anew
+            to = f"{use}:{each.value}"
+            costs.append(Cost(f"sms-resend-{to}", 1, self.resend_s, Delay.RESEND))
+            costs.append(Cost(f"sms-hour-{to}", in_hour, HOUR_S, Delay.SENDS))
+            costs.append(Cost(f"sms-day-{to}", in_day, DAY_S, Delay.SENDS))
+        costs += [
             Cost(f"sms-day-account:{occasion.box.account}", PER_ACCOUNT_DAY, DAY_S, Delay.SENDS),
             Cost("sms-day-all", self.max_per_day, DAY_S, Delay.SENDS),
         ]
@@ -255,7 +257,7 @@ def _judged(occasion: Occasion, code: Code | None, given: Given) -> tuple[Reason
     answer = typed.digits(given.get("code", ""), DIGITS)
     if answer is None:
         return Reason.MALFORMED, code
-    if occasion.box.matches(code.digest, CODE, code.bound.encode(), answer.encode()):
+    if hmac.compare_digest(occasion.box.open(CODE, code.digits), answer.encode()):
         return None
     if code.tries_left <= 1:
         return Reason.EXHAUSTED, None

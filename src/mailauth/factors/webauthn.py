@@ -30,6 +30,7 @@ from mailauth.factors.factor import (
     ticket,
     unanswerable,
 )
+from mailauth.factors.sealed import NONCE_BYTES
 
 if TYPE_CHECKING:
     from mailauth.factors.ceremony import Known, Site
@@ -115,7 +116,8 @@ class WebAuthn:
             return Wrong(Reason.TOO_MANY, state, None)
         key = Key(made.id, made.public_key, made.sign_count, made.transports, occasion.now, name=pending.name)
         user = pending.user if state is None else state.user
-        return Done(Enrolled(user, (*keys, key)), claims=occasion.box.fingerprints(CREDENTIAL, made.id.encode()))
+        claim = occasion.box.seal(CREDENTIAL, made.id.encode(), occasion.draw("claim", NONCE_BYTES))
+        return Done(Enrolled(user, (*keys, key)), claims=(claim,))
 
     def challenge(self, occasion: Occasion, state: Record) -> Step:
         """As Factor."""

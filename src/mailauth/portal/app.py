@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mailauth.interfaces import StoreUnavailable
 from mailauth.portal import failures
+from mailauth.portal.api import serving as api
+from mailauth.portal.api.problem import is_api
 from mailauth.portal.forwarded import HEALTH, Forwarded, Networks
 from mailauth.portal.guards import Gate, Page
 from mailauth.portal.headers import Guarding
@@ -34,6 +36,7 @@ def portal(
             *[Gate(house, page).route() for page in (*PAGES, *pages)],
             *[Route(file.path, _static(file), methods=["GET"]) for file in house.rendering.static.values()],
             Route(HEALTH, _health(house), methods=["GET"]),
+            api.mounted(house),
             *routes,
         ],
         exception_handlers=failures.handlers(house),
@@ -42,6 +45,9 @@ def portal(
 
     async def foreign(scope: Scope, receive: Receive, send: Send) -> None:
         """Say to a page of somebody else's that it may not."""
+        if is_api(scope["path"]):
+            await api.foreign(scope, receive, send)
+            return
         visit = arrived(house, Request({**scope, "app": inner, "state": {}}, receive))
         await failures.page(visit, failures.FORBIDDEN)(scope, receive, send)
 

@@ -1,7 +1,7 @@
 """The cookies of the portal: what they are called, and how they are set.
 
 Source: RFC 6265bis section 4.1.3.2 (`__Host-`). Rule: none is readable by scripts. They hold random tokens, a language,
-a sentence to be said once, and for some minutes the number that somebody has just typed.
+a sentence to be said once, and for some minutes what somebody has just typed; no password and no code.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 SESSION, DEVICE, FORM, LANGUAGE = "session", "device", "form", "language"
-SAID, WAYS, NUMBER = "said", "ways", "number"
-YEAR_S = 365 * 86400
-LASTS_S = {DEVICE: YEAR_S, LANGUAGE: YEAR_S, SAID: 60, WAYS: 900, NUMBER: 900}  # the others go with the browser
+SAID, WAYS, NUMBER, TYPED = "said", "ways", "number", "typed"
+YEAR_S, MINUTE_S = 365 * 86400, 60
+SOON_S = 15 * MINUTE_S
+LASTS_S = {DEVICE: YEAR_S, LANGUAGE: YEAR_S, SAID: MINUTE_S, WAYS: SOON_S, NUMBER: SOON_S, TYPED: SOON_S}
 MAX_SAID_BYTES = 2048
+MAX_TYPED_BYTES = 3500  # browsers keep 4096 of a cookie
+NEVER_KEPT = frozenset({"csrf", "password", "current", "new", "again", "code", "credential", "question", "proof"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Jar:
         return request.cookies.get(self.name(what), "")
 
     def set(self, response: Response, what: str, value: str) -> None:
-        """Have the browser keep it; what has no date goes with the browser."""
+        """Have the browser keep it; what is not in LASTS_S goes with the browser."""
         response.set_cookie(
             self.name(what), value, max_age=LASTS_S.get(what), secure=self.secure, httponly=True, samesite="lax"
         )
@@ -58,6 +61,22 @@ class Jar:
         """Have the next page say this."""
         text = json.dumps([said.key, dict(said.values)]).encode()
         self.set(response, SAID, base64.urlsafe_b64encode(text).decode())
+
+    def keep(self, response: Response, path: str, fields: Mapping[str, tuple[str, ...]]) -> None:
+        """Keep what was typed on this page until whoever typed it has signed in again; if it is not too much."""
+        kept = {name: values for name, values in fields.items() if name not in NEVER_KEPT}
+        text = base64.urlsafe_b64encode(json.dumps([path, kept]).encode()).decode()
+        if kept and len(text) <= MAX_TYPED_BYTES:
+            self.set(response, TYPED, text)
+
+    def kept(self, request: Request, path: str) -> dict[str, tuple[str, ...]] | None:
+        """What was kept of this page; None: nothing."""
+        try:
+            of_page, fields = json.loads(base64.urlsafe_b64decode(self.get(request, TYPED)[:MAX_TYPED_BYTES]))
+            kept = {str(name): tuple([str(value) for value in values]) for name, values in fields.items()}
+        except (ValueError, TypeError, AttributeError, binascii.Error):
+            return None
+        return kept if of_page == path else None
 
     def said(self, request: Request) -> Said | None:
         """What is to be said. A browser may make up what it likes here: it is shown to nobody else, and as text."""

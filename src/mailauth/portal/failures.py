@@ -19,6 +19,7 @@ from mailauth.portal.forms import BadForm, TooLong
 from mailauth.portal.house import House
 from mailauth.portal.visit import Visit, arrived
 from mailauth.store.faults import Clash
+from mailauth.store.highwater import StoreBehind
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ BY_EXCEPTION: dict[type[Exception], Failure] = {
     PoolBusy: UNAVAILABLE,
     HashUnavailable: UNAVAILABLE,
     BadRecord: UNAVAILABLE,
+    StoreBehind: UNAVAILABLE,
     Clash: CONFLICT,
     NoSuch: NOT_FOUND,
     Refused: CONFLICT,  # a page asks beforehand; here somebody was quicker

@@ -6,14 +6,16 @@ Source: url.spec.whatwg.org, section 5.1. Rule: nothing here trusts a length tha
 from __future__ import annotations
 
 import asyncio
-import unicodedata
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from mailauth.factors.typed import visible
+
 MAX_BYTES = 256 * 1024  # ten thousand Chinese letters are 90,000 bytes, percent-encoded
 MAX_FIELDS = 200
+MAX_TEXT_CHARACTERS = 20_000  # of one line; more than any may have, and little enough to look at
 PATIENCE_S = 20.0  # for the whole of it
 KIND = "application/x-www-form-urlencoded"
 
@@ -33,9 +35,8 @@ class Form:
     values: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     def text(self, name: str) -> str:
-        """One line as typed: composed (NFC), without control characters, and without spaces around it."""
-        typed = unicodedata.normalize("NFC", self.raw(name))
-        return "".join([c for c in typed if c.isprintable()]).strip()
+        """One line as typed: composed (NFC), without what nobody sees, and with single spaces."""
+        return visible(self.raw(name)[:MAX_TEXT_CHARACTERS])
 
     def lines(self, name: str) -> tuple[str, ...]:
         """What was typed on each line that is not empty."""

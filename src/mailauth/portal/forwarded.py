@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mailauth import guessing
+from mailauth.portal.api.problem import Problem, is_api
 
 HEALTH = "/healthz"  # asked by machines, by whatever name and way
 SAFE = ("GET", "HEAD")
@@ -49,7 +50,9 @@ class Forwarded:
             return _is_within(peer, self._proxies) and said == "https"
         return headers.get("host", "").lower() == self._host
 
-    def _elsewhere(self, scope: Scope) -> PlainTextResponse | RedirectResponse:
+    def _elsewhere(self, scope: Scope) -> Response:
+        if is_api(scope["path"]):  # to be sent on would have a program send its token in the clear for ever
+            return Problem("misdirected", f"this portal is at {self._origin}").response()
         if scope["method"] in SAFE:
             query = scope.get("query_string", b"").decode("latin-1")
             return RedirectResponse(f"{self._origin}{scope['path']}" + (f"?{query}" if query else ""), 307)

@@ -78,10 +78,10 @@ class Gate:
         visit = await entered(self.house, request)
         stage = None if visit.session is None else visit.session.stage
         if stage not in self.page.entry.value:
-            return self._elsewhere(visit, stage)
+            return await self._elsewhere(visit, stage)
         try:
             if request.method in SAFE:
-                return await _handler(self.page.get)(visit)
+                return await self._shown(visit)
             visit.form = await forms.read(request)
             if not is_meant(visit):
                 visit.stale = True
@@ -90,12 +90,30 @@ class Gate:
         except SignedOut:  # ended, or come to another stage meanwhile: then its place is found at the next request
             return _signed_out(visit) if request.method in SAFE else visit.go(HOME)
 
-    def _elsewhere(self, visit: Visit, stage: Stage | None) -> Response:
+    async def _shown(self, visit: Visit) -> Response:
+        """The page; once more with what was typed on it, if signing in came between."""
+        kept = self.house.jar.kept(visit.request, visit.request.url.path) if self.page.again else None
+        if kept is None or self.page.again is None:
+            return await _handler(self.page.get)(visit)
+        visit.form, visit.stale = forms.Form(kept), True
+        response = await self.page.again(visit)
+        self.house.jar.drop(response, cookies.TYPED)
+        return response
+
+    async def _elsewhere(self, visit: Visit, stage: Stage | None) -> Response:
         """To where somebody at this stage belongs; signing in leads back here."""
         if stage is not None:
             return visit.go(PLACES[stage])
-        back = visit.here if self.page.entry is Entry.MEMBER and visit.request.method in SAFE else HOME
-        return _signed_out(visit, back)
+        if self.page.entry is not Entry.MEMBER:
+            return _signed_out(visit)
+        if visit.request.method in SAFE:
+            return _signed_out(visit, visit.here)
+        if self.page.again is None:
+            return _signed_out(visit)
+        typed = await forms.read(visit.request)
+        response = _signed_out(visit, visit.here)
+        self.house.jar.keep(response, visit.request.url.path, typed.values)
+        return response
 
 
 async def entered(house: House, request: Request) -> Visit:

@@ -35,12 +35,21 @@ class MailConnections(Protocol):
         """How many connections are open, by app password (None: the web password's); None: not known now."""
 
 
+class Post(Protocol):
+    """Sends mail to people."""
+
+    async def __call__(self, to: str, language: str, kind: str, **values: str) -> bool:
+        """Whether it is on its way. language: a code of language.TAGS; kind: of letter, such as password-reset; values:
+        what stands in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class House:
     """Everything that pages share.
 
     send: asks the outside world for a factor, as gateways.http.Http.send. origin: as browsers write it, such as
     https://mail.example.com. activity_days: how far back owners see. clock: epoch seconds.
+    post: None: nobody sends mail.
     """
 
     means: Means
@@ -51,6 +60,7 @@ class House:
     origin: str
     servers: tuple[MailServer, ...]
     activity_days: int = 90
+    post: Post | None = None
     clock: Callable[[], float] = time.time
     texts: Mapping[str, Language] = field(default_factory=languages, repr=False)
 

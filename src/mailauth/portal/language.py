@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from importlib import resources
+from unicodedata import bidirectional
 
 from markupsafe import Markup, escape
 
@@ -19,6 +20,7 @@ TAGS = {"en": "en", "zh": "zh-CN"}  # what `lang` says in HTML (BCP 47), by the 
 NAMES = {"en": "English", "zh": "中文"}
 MAX_RANKED = 20
 MINUTE_S, HOUR_S = 60, 3600
+RIGHT_TO_LEFT = frozenset({"R", "AL"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Language:
     def text(self, key: str, **values: object) -> Markup:
         """The text of this key, with the values escaped in their places. Raises KeyError: no such key, or value."""
         text = self.texts[key]
-        return text.format(**{name: escape(value) for name, value in values.items()}) if "{" in text else text
+        return text.format(**{name: _isolated(value) for name, value in values.items()}) if "{" in text else text
 
     def has(self, key: str) -> bool:
         """Whether there is such a text: for keys that are made of a value."""
@@ -44,12 +46,14 @@ class Language:
             local = datetime.fromtimestamp(at, zone)
         except (ValueError, OverflowError, OSError):  # beyond the years that a calendar has
             return Markup("{}").format("—")
-        if self.code == "zh":
-            told = f"{local.year}年{local.month}月{local.day}日 {local:%H:%M}"
-        else:
-            told = f"{local.day} {local:%b %Y, %H:%M}"
         exactly = local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return Markup('<time datetime="{}">{}</time>').format(exactly, told)
+        return Markup('<time datetime="{}">{}</time>').format(exactly, self.date_and_time(local))
+
+    def date_and_time(self, local: datetime) -> str:
+        """As people of this language write them, in plain text."""
+        if self.code == "zh":
+            return f"{local.year}年{local.month}月{local.day}日 {local:%H:%M}"
+        return f"{local.day} {local:%b %Y, %H:%M}"
 
     def wait(self, seconds: float) -> Markup:
         """How long something takes, rounded up."""
@@ -57,6 +61,13 @@ class Language:
             if seconds > 2 * unit_s:
                 return self.text(f"wait.{unit}", count=math.ceil(seconds / unit_s))
         return self.text("wait.seconds", count=max(1, math.ceil(seconds)))
+
+
+def _isolated(value: object) -> Markup:
+    """Escaped; and what is written from right to left turns nothing round that stands beside it (UAX 9, isolates)."""
+    text = escape(value)
+    turns = any(bidirectional(each) in RIGHT_TO_LEFT for each in text)
+    return Markup("\u2068{}\u2069").format(text) if turns else text
 
 
 def languages() -> dict[str, Language]:

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote
 
 from markupsafe import Markup
 from starlette.requests import Request
@@ -31,9 +32,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 NAVIGATION = (("home", "/"), ("passwords", "/passwords"), ("security", "/security"), ("activity", "/activity"))
+ADMINISTRATION = ("admin", "/admin/accounts")
 LOCAL = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")  # a path here: no host, no backslash, no space, nothing hidden
 MAX_PATH_CHARACTERS = 500
+IN_PATHS = "/:@!$&'()*+,;=~"  # RFC 3986 section 3.3, besides letters, digits and -._
 FORM_TOKEN_BYTES = 24
+NO_ROLE = "user"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,12 @@ class Visit:
         """The address of this page, to come back to."""
         scope = self.request.scope
         query = scope["query_string"].decode("latin-1") if scope["method"] == "GET" else ""
-        return local(scope["path"] + (f"?{query}" if query else ""))
+        return local(quote(scope["path"], safe=IN_PATHS) + (f"?{query}" if query else ""))
+
+    @property
+    def agent(self) -> str:
+        """What the browser calls itself."""
+        return self.request.headers.get("user-agent", "")
 
     def query(self, name: str) -> str:
         """A value of the address; "": there is none."""
@@ -127,7 +136,7 @@ class Visit:
             me=None if session is None else Me(session.login, session.stage is Stage.IN, session.notices),
             csrf=self.csrf,
             here=self.here,
-            nav=NAVIGATION,
+            nav=NAVIGATION if session is None or session.role == NO_ROLE else (*NAVIGATION, ADMINISTRATION),
             said=said,
             leaves_nothing=leaves_nothing,
             **values,

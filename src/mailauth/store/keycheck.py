@@ -37,16 +37,23 @@ def keys_of(store: Store, path: Path) -> KeyRing:
 def require_key(store: Store, ring: KeyRing) -> KeyRing:
     """The keys of a key file as this store uses them: its newest is the newest in use.
 
-    Raises WrongKey unless all app passwords can be recognised with them, StoreUnavailable.
+    Raises WrongKey unless with them all app passwords can be recognised and all that is sealed be opened;
+    StoreUnavailable.
     """
+    from mailauth.store.resealing import sealed_under_each  # noqa: PLC0415  brings a cipher, which few commands need
+
     with store.reading() as tx:
         _, known = site_keys(store, tx, ring)
         in_use = {row["key_id"]: row["app_passwords"] for row in tx.rows(store.sql.KEYS_IN_USE)}
-    for key_id in sorted(in_use.keys() | known):
+        sealed = sealed_under_each(store, tx)
+    for key_id in sorted(in_use.keys() | sealed.keys() | known):
         if key_id not in ring.ids:
-            made = f"under which {in_use.get(key_id)} app passwords (deleted ones counted) were made"
+            counts = f"{in_use.get(key_id, 0)} app passwords (deleted ones counted)"
+            counts += f" and {sealed[key_id]} second factors" if key_id in sealed else ""
+            is_needed = key_id in in_use or key_id in sealed
+            made = f"under which {counts} were made" if is_needed else "which is in use"
             raise WrongKey(
-                f"the key file has no key {key_id}, {made if key_id in in_use else 'which is in use'} in "
+                f"the key file has no key {key_id}, {made} in "
                 f"{store.driver.name}: if `mailauth key rotate` was run on another host, copy the key file from there, "
                 "else restore it from your backup"
             )

@@ -7,14 +7,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Insert, Table, Update, bindparam, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    delete,
+    distinct,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
+from mailauth.store.observation_statements import OBSERVATIONS
 from mailauth.store.portal_schema import api_tokens, domain_admins, factors, notices
-from mailauth.store.schema import accounts, audit, domains
+from mailauth.store.schema import accounts, audit, domains, observations
 from mailauth.store.statements import ACCOUNTS, ACCOUNTS_OF_DOMAIN, coarsen, exact, prune
 
 _ZERO: Any = literal_column("0")  # in the text itself, where SQLAlchemy would otherwise make a parameter
 _EMPTY: Any = literal_column("''")
+_NULL: Any = literal_column("NULL")
 _account: Any = bindparam("account_id")
 _now: Any = bindparam("now")
 
@@ -73,7 +88,7 @@ DROP_DOMAIN_ADMIN = delete(domain_admins).where(domain_admins.c.account_id == _a
 # --- notices ---------------------------------------------------------------------------------------------------------
 
 _notice = notices.c
-_TOLD = ("id", "at", "kind", "actor", "peer", "label", "detail", "seen_at", "mailed_at")
+_TOLD = ("id", "at", "kind", "actor", "peer", "agent", "label", "detail", "seen_at", "mailed_at")
 
 ADD_NOTICE = _insert(notices, "id", "mailed_at", "seen_at")
 NOTICES = (
@@ -96,7 +111,9 @@ SEE_NOTICES = (
 )
 NOTICES_TO_MAIL = (
     select(
-        *[_notice[name] for name in ("id", "account_id", "at", "kind", "actor", "peer", "label", "detail")],
+        *[_notice[name] for name in ("id", "at", "kind", "actor", "peer", "agent", "label", "detail")],
+        _notice.mail_to,
+        _notice.mailed_at,
         *[accounts.c[name] for name in ("login", "language", "recovery_address")],
     )
     .join_from(notices, accounts)
@@ -110,10 +127,20 @@ CLAIM_NOTICE = (
     .where(_notice.id == bindparam("row_id"), _notice.mail_after <= _now)
     .values(mail_after=bindparam("mail_after"))
 )
+PUT_OFF_NOTICE = (
+    update(notices)
+    .where(_notice.id == bindparam("row_id"), _notice.mail_after == bindparam("claimed"))
+    .values({name: bindparam(name) for name in ("mail_after", "mail_to", "mailed_at")})
+)
 NOTICE_MAILED = (
     update(notices)
     .where(_notice.id == bindparam("row_id"))
-    .values(mail_after=literal_column("NULL"), mailed_at=bindparam("mailed_at"))
+    .values(mail_after=_NULL, mail_to=_NULL, mailed_at=bindparam("mailed_at"))
+)
+GIVE_UP_NOTICES = (
+    update(notices)
+    .where(_notice.mail_after <= _now, _notice.at <= bindparam("since"))
+    .values(mail_after=_NULL, mail_to=_NULL)
 )
 PRUNE_NOTICES = prune(notices, _notice.at, _notice.id)
 
@@ -170,6 +197,28 @@ FORGET_ACTOR = update(audit).where(audit.c.actor == bindparam("actor")).values(a
 FORGET_ACTOR_IN_NOTICES = (
     update(notices).where(_notice.actor == bindparam("actor")).values(actor=bindparam("pseudonym"))
 )
+
+# --- what administrators look at -------------------------------------------------------------------------------------
+
+# Programs that would be refused if what is only observed were enforced; who is held to app passwords already is not.
+REPORT = OBSERVATIONS.where(observations.c.last_at >= bindparam("since"), accounts.c.mode_on == _ZERO)
+_reported = REPORT.with_only_columns(observations.c.account_id).subquery()
+REPORT_COUNTS = select(
+    func.count().label("programs"), func.count(distinct(_reported.c.account_id)).label("accounts")
+).select_from(_reported)
+
+_latest_first = (
+    select(*[column for column in audit.c if column.name != "fold"])
+    .where(audit.c.at <= bindparam("at"), or_(audit.c.at < bindparam("at"), audit.c.id < bindparam("row_id")))
+    .order_by(audit.c.at.desc(), audit.c.id.desc())
+    .limit(bindparam("page"))
+    .offset(_ZERO)
+)
+AUDIT_BACKWARDS = {
+    "everybody": _latest_first,
+    "login": _latest_first.where(audit.c.login == bindparam("login")),
+    "account": _latest_first.where(*_of_account),
+}
 
 # --- addresses that have been whole for long enough ------------------------------------------------------------------
 

@@ -38,16 +38,21 @@ factors = Table(
     Column("last_used_peer", Text),
     PrimaryKeyConstraint("account_id", "kind"),
     Index(None, "last_used_at"),
+    Index(None, "key_ids"),
 )
 
-# What serves one account only: keyed digests of identities at providers and of security keys.
+# What serves one account only: keyed digests of identities at providers and of security keys, under each key that was
+# there. sealed: what it is a digest of, so that it can be made under another key. key_ids: of both, as in factors.
 factor_claims = Table(
     "factor_claims",
     metadata,
     Column("claim", Text, primary_key=True),
     account_id(),
     Column("kind", Text, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("key_ids", Text, nullable=False),
     Index(None, "account_id"),
+    Index(None, "key_ids"),
 )
 
 # How much that costs somebody was had lately: text messages, of a number, an account, an address, and in all.
@@ -82,7 +87,7 @@ portal_sessions = Table(
     Index(None, "ends_at"),
 )
 
-# A question that a factor has put and that is not answered yet.
+# A question that a factor has put and that is not answered yet. key_ids: as in factors.
 questions = Table(
     "questions",
     metadata,
@@ -91,6 +96,7 @@ questions = Table(
     Column("kind", Text, nullable=False),
     Column("purpose", Text, nullable=False),
     Column("pending", Text, nullable=False),
+    Column("key_ids", Text, nullable=False),
     moment("expires_at", nullable=False),
     Index(None, "session_id"),
     Index(None, "expires_at"),
@@ -165,7 +171,9 @@ api_tokens = Table(
 
 # --- what owners are told --------------------------------------------------------------------------------------------
 
-# mail_after: not mailed before then; None: no more. seen_at: when the owner said that he has read it.
+# agent: what the browser called itself, "" for none. mail_to: where it is still to be mailed to, with spaces between;
+# None: to the account, and its recovery address. mail_after: not mailed before then; None: no more. seen_at: when the
+# owner said that he has read it.
 notices = Table(
     "notices",
     metadata,
@@ -175,8 +183,10 @@ notices = Table(
     Column("kind", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("peer", Text, nullable=False),
+    Column("agent", Text, nullable=False),
     Column("label", Text),
     Column("detail", Text, nullable=False),
+    Column("mail_to", Text),
     moment("mail_after"),
     moment("mailed_at"),
     moment("seen_at"),

@@ -181,7 +181,6 @@ SET_FACTOR = (
 NOTE_FACTOR_USE = update(factors).where(*_of_kind).values({name: bindparam(name) for name in _USED})
 REMOVE_FACTOR = delete(factors).where(*_of_kind)
 REMOVE_FACTORS = _of_account(factors)
-FACTORS_UNDER_KEY = select(func.count().label("factors")).where(factors.c.key_ids.like(bindparam("pattern")))
 EVER_HAD_FACTOR = update(accounts).where(accounts.c.id == _account).values(ever_had_factor=_ONE)
 
 CLAIM = select(factor_claims.c.account_id).where(factor_claims.c.claim == bindparam("claim"))

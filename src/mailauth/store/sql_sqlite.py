@@ -82,6 +82,22 @@ DROP_APP_PASSWORDS = 'DELETE FROM app_passwords'
 KEYS_IN_USE = 'SELECT app_passwords.key_id, count(*) AS app_passwords, count(app_passwords.revoked_at) AS deleted FROM app_passwords GROUP BY app_passwords.key_id ORDER BY app_passwords.key_id'
 KEY_HOLDERS = 'SELECT DISTINCT accounts.login FROM app_passwords JOIN accounts ON accounts.id = app_passwords.account_id WHERE app_passwords.key_id = :key_id AND app_passwords.revoked_at IS NULL ORDER BY accounts.login LIMIT :page OFFSET 0'
 RESELECT_APP_PASSWORD = 'UPDATE app_passwords SET key_id=:new_key, selector=:selector WHERE app_passwords.id = :row_id AND app_passwords.key_id = :old_key AND app_passwords.revoked_at IS NULL'
+SEALED_UNDER_KEYS = {
+    'factors': "SELECT factors.key_ids, count(*) AS count FROM factors WHERE factors.key_ids != ' ' GROUP BY factors.key_ids ORDER BY factors.key_ids",
+    'claims': "SELECT factor_claims.key_ids, count(*) AS count FROM factor_claims WHERE factor_claims.key_ids != ' ' GROUP BY factor_claims.key_ids ORDER BY factor_claims.key_ids",
+}
+QUESTIONS_UNDER_KEY = 'SELECT count(*) AS count, max(questions.expires_at) AS last_at FROM questions WHERE questions.key_ids LIKE :pattern AND questions.expires_at > :now'
+DROP_SEALED = {
+    'factors': "DELETE FROM factors WHERE factors.key_ids != ' '",
+    'claims': 'DELETE FROM factor_claims',
+    'questions': 'DELETE FROM questions',
+}
+FACTORS_TO_RESEAL = "SELECT factors.account_id, factors.kind, factors.state FROM factors JOIN accounts ON accounts.id = factors.account_id WHERE factors.key_ids != :current AND factors.key_ids != ' ' AND (factors.account_id, factors.kind) > (:after_id, :after_kind) ORDER BY factors.account_id, factors.kind LIMIT :batch OFFSET 0"
+RESEAL_FACTOR = 'UPDATE factors SET state=:state, key_ids=:key_ids WHERE factors.account_id = :account_id AND factors.kind = :kind AND factors.state = :old'
+CLAIMS_TO_MOVE = 'SELECT factor_claims.claim, factor_claims.account_id, factor_claims.kind, factor_claims.sealed, factor_claims.key_ids FROM factor_claims JOIN accounts ON accounts.id = factor_claims.account_id WHERE factor_claims.key_ids != :current AND factor_claims.claim > :after ORDER BY factor_claims.claim LIMIT :batch OFFSET 0'
+RESEAL_CLAIM = 'UPDATE factor_claims SET sealed=:sealed, key_ids=:key_ids WHERE factor_claims.claim = :row_claim'
+COPY_CLAIM = 'INSERT INTO factor_claims (claim, account_id, kind, sealed, key_ids) VALUES (:claim, :account_id, :kind, :sealed, :key_ids) ON CONFLICT (claim) DO NOTHING'
+DROP_CLAIM = 'DELETE FROM factor_claims WHERE factor_claims.claim = :row_claim'
 NEXT_NUMBER = 'UPDATE change_counter SET number=(change_counter.number + 1)'
 CHANGE_NUMBER = 'SELECT change_counter.number FROM change_counter'
 LOCK_CHANGE_NUMBER = 'SELECT change_counter.number FROM change_counter'
@@ -156,18 +172,17 @@ SET_FACTOR = 'UPDATE factors SET state=:state, parts=:parts, key_ids=:key_ids, i
 NOTE_FACTOR_USE = 'UPDATE factors SET last_used_at=:last_used_at, last_used_peer=:last_used_peer WHERE factors.account_id = :account_id AND factors.kind = :kind'
 REMOVE_FACTOR = 'DELETE FROM factors WHERE factors.account_id = :account_id AND factors.kind = :kind'
 REMOVE_FACTORS = 'DELETE FROM factors WHERE factors.account_id = :account_id'
-FACTORS_UNDER_KEY = 'SELECT count(*) AS factors FROM factors WHERE factors.key_ids LIKE :pattern'
 EVER_HAD_FACTOR = 'UPDATE accounts SET ever_had_factor=1 WHERE accounts.id = :account_id'
 CLAIM = 'SELECT factor_claims.account_id FROM factor_claims WHERE factor_claims.claim = :claim'
-ADD_CLAIM = 'INSERT INTO factor_claims (claim, account_id, kind) VALUES (:claim, :account_id, :kind)'
+ADD_CLAIM = 'INSERT INTO factor_claims (claim, account_id, kind, sealed, key_ids) VALUES (:claim, :account_id, :kind, :sealed, :key_ids)'
 REMOVE_CLAIMS = 'DELETE FROM factor_claims WHERE factor_claims.account_id = :account_id AND factor_claims.kind = :kind'
 REMOVE_ALL_CLAIMS = 'DELETE FROM factor_claims WHERE factor_claims.account_id = :account_id'
 BEGIN_TALLY = 'INSERT INTO tallies (subject, since, count, ends_at) VALUES (:subject, 0, 0, 0) ON CONFLICT (subject) DO NOTHING'
 LOCK_TALLY = 'SELECT tallies.since, tallies.count FROM tallies WHERE tallies.subject = :subject'
 SET_TALLY = 'UPDATE tallies SET since=:since, count=:count, ends_at=:ends_at WHERE tallies.subject = :subject'
 PRUNE_TALLIES = 'DELETE FROM tallies WHERE tallies.subject IN (SELECT tallies.subject FROM tallies WHERE tallies.ends_at < :before ORDER BY tallies.ends_at LIMIT :batch OFFSET 0)'
-QUESTION = 'SELECT questions.id, questions.session_id, questions.kind, questions.purpose, questions.pending, questions.expires_at FROM questions WHERE questions.id = :row_id AND questions.session_id = :session_id'
-ADD_QUESTION = 'INSERT INTO questions (id, session_id, kind, purpose, pending, expires_at) VALUES (:id, :session_id, :kind, :purpose, :pending, :expires_at)'
+QUESTION = 'SELECT questions.id, questions.session_id, questions.kind, questions.purpose, questions.pending, questions.key_ids, questions.expires_at FROM questions WHERE questions.id = :row_id AND questions.session_id = :session_id'
+ADD_QUESTION = 'INSERT INTO questions (id, session_id, kind, purpose, pending, key_ids, expires_at) VALUES (:id, :session_id, :kind, :purpose, :pending, :key_ids, :expires_at)'
 DROP_QUESTION = 'DELETE FROM questions WHERE questions.id = :row_id AND questions.session_id = :session_id AND questions.pending = :old'
 TRIM_QUESTIONS = 'DELETE FROM questions WHERE questions.session_id = :session_id AND questions.id IN (SELECT questions.id FROM questions WHERE questions.session_id = :session_id ORDER BY questions.expires_at DESC, questions.id DESC LIMIT 1000000 OFFSET :keep)'
 PRUNE_QUESTIONS = 'DELETE FROM questions WHERE questions.id IN (SELECT questions.id FROM questions WHERE questions.expires_at < :before ORDER BY questions.expires_at LIMIT :batch OFFSET 0)'
@@ -201,14 +216,16 @@ ROLES_IN_DOMAIN = "SELECT DISTINCT accounts.role FROM accounts WHERE accounts.do
 ADMINISTERED_DOMAINS = 'SELECT domains.id, domains.name FROM domain_admins JOIN domains ON domains.id = domain_admins.domain_id WHERE domain_admins.account_id = :account_id ORDER BY domains.name'
 ADD_DOMAIN_ADMIN = 'INSERT INTO domain_admins (account_id, domain_id) VALUES (:account_id, :domain_id)'
 DROP_DOMAIN_ADMIN = 'DELETE FROM domain_admins WHERE domain_admins.account_id = :account_id'
-ADD_NOTICE = 'INSERT INTO notices (account_id, at, kind, actor, peer, label, detail, mail_after) VALUES (:account_id, :at, :kind, :actor, :peer, :label, :detail, :mail_after)'
-NOTICES = 'SELECT notices.id, notices.at, notices.kind, notices.actor, notices.peer, notices.label, notices.detail, notices.seen_at, notices.mailed_at FROM notices WHERE notices.account_id = :account_id AND notices.id < :before_id ORDER BY notices.id DESC LIMIT :page OFFSET 0'
-UNSEEN_NOTICES = 'SELECT notices.id, notices.at, notices.kind, notices.actor, notices.peer, notices.label, notices.detail, notices.seen_at, notices.mailed_at FROM notices WHERE notices.account_id = :account_id AND notices.id < :before_id AND notices.seen_at IS NULL ORDER BY notices.id DESC LIMIT :page OFFSET 0'
+ADD_NOTICE = 'INSERT INTO notices (account_id, at, kind, actor, peer, agent, label, detail, mail_to, mail_after) VALUES (:account_id, :at, :kind, :actor, :peer, :agent, :label, :detail, :mail_to, :mail_after)'
+NOTICES = 'SELECT notices.id, notices.at, notices.kind, notices.actor, notices.peer, notices.agent, notices.label, notices.detail, notices.seen_at, notices.mailed_at FROM notices WHERE notices.account_id = :account_id AND notices.id < :before_id ORDER BY notices.id DESC LIMIT :page OFFSET 0'
+UNSEEN_NOTICES = 'SELECT notices.id, notices.at, notices.kind, notices.actor, notices.peer, notices.agent, notices.label, notices.detail, notices.seen_at, notices.mailed_at FROM notices WHERE notices.account_id = :account_id AND notices.id < :before_id AND notices.seen_at IS NULL ORDER BY notices.id DESC LIMIT :page OFFSET 0'
 SEE_NOTICE = 'UPDATE notices SET seen_at=:now WHERE notices.id = :row_id AND notices.account_id = :account_id AND notices.seen_at IS NULL'
 SEE_NOTICES = 'UPDATE notices SET seen_at=:now WHERE notices.account_id = :account_id AND notices.id <= :last_id AND notices.seen_at IS NULL'
-NOTICES_TO_MAIL = 'SELECT notices.id, notices.account_id, notices.at, notices.kind, notices.actor, notices.peer, notices.label, notices.detail, accounts.login, accounts.language, accounts.recovery_address FROM notices JOIN accounts ON accounts.id = notices.account_id WHERE notices.mail_after <= :now AND notices.at > :since ORDER BY notices.mail_after, notices.id LIMIT :page OFFSET 0'
+NOTICES_TO_MAIL = 'SELECT notices.id, notices.at, notices.kind, notices.actor, notices.peer, notices.agent, notices.label, notices.detail, notices.mail_to, notices.mailed_at, accounts.login, accounts.language, accounts.recovery_address FROM notices JOIN accounts ON accounts.id = notices.account_id WHERE notices.mail_after <= :now AND notices.at > :since ORDER BY notices.mail_after, notices.id LIMIT :page OFFSET 0'
 CLAIM_NOTICE = 'UPDATE notices SET mail_after=:mail_after WHERE notices.id = :row_id AND notices.mail_after <= :now'
-NOTICE_MAILED = 'UPDATE notices SET mail_after=NULL, mailed_at=:mailed_at WHERE notices.id = :row_id'
+PUT_OFF_NOTICE = 'UPDATE notices SET mail_to=:mail_to, mail_after=:mail_after, mailed_at=:mailed_at WHERE notices.id = :row_id AND notices.mail_after = :claimed'
+NOTICE_MAILED = 'UPDATE notices SET mail_to=NULL, mail_after=NULL, mailed_at=:mailed_at WHERE notices.id = :row_id'
+GIVE_UP_NOTICES = 'UPDATE notices SET mail_to=NULL, mail_after=NULL WHERE notices.mail_after <= :now AND notices.at <= :since'
 PRUNE_NOTICES = 'DELETE FROM notices WHERE notices.id IN (SELECT notices.id FROM notices WHERE notices.at < :before ORDER BY notices.at LIMIT :batch OFFSET 0)'
 API_TOKEN = 'SELECT api_tokens.id, api_tokens.account_id, api_tokens.label, api_tokens.scopes, api_tokens.created_at, api_tokens.created_by, api_tokens.expires_at, api_tokens.last_used_at, api_tokens.last_used_peer, api_tokens.revoked_at, accounts.login FROM api_tokens LEFT OUTER JOIN accounts ON accounts.id = api_tokens.account_id WHERE api_tokens.digest = :digest AND api_tokens.revoked_at IS NULL AND (api_tokens.expires_at IS NULL OR api_tokens.expires_at > :now)'
 API_TOKENS = {
@@ -226,9 +243,19 @@ FORGET_LOGINS = "DELETE FROM audit WHERE audit.login = :login AND audit.account_
 FORGET_DETAILS = "UPDATE audit SET login=:pseudonym, peer='', label=NULL, detail='', client='' WHERE audit.login = :login AND audit.account_id = :account_id"
 FORGET_ACTOR = 'UPDATE audit SET actor=:pseudonym WHERE audit.actor = :actor'
 FORGET_ACTOR_IN_NOTICES = 'UPDATE notices SET actor=:pseudonym WHERE notices.actor = :actor'
+REPORT = "SELECT observations.account_id, observations.kind, observations.network, observations.service, observations.client, observations.credential_id, observations.first_at, observations.last_at, observations.count, accounts.login, app_passwords.label FROM observations JOIN accounts ON accounts.id = observations.account_id LEFT OUTER JOIN app_passwords ON app_passwords.id = observations.credential_id AND app_passwords.account_id = observations.account_id WHERE (observations.account_id, observations.kind, observations.network, observations.service, observations.client, observations.credential_id) > (:account_id, :kind, :network, :service, :client, :credential_id) AND (:of_kind = '' OR observations.kind = :of_kind) AND (:of_domain = 0 OR accounts.domain_id = :of_domain) AND observations.last_at >= :since AND accounts.mode_on = 0 ORDER BY observations.account_id, observations.kind, observations.network, observations.service, observations.client, observations.credential_id LIMIT :page OFFSET 0"
+REPORT_COUNTS = "SELECT count(*) AS programs, count(DISTINCT anon_1.account_id) AS accounts FROM (SELECT observations.account_id AS account_id FROM observations JOIN accounts ON accounts.id = observations.account_id LEFT OUTER JOIN app_passwords ON app_passwords.id = observations.credential_id AND app_passwords.account_id = observations.account_id WHERE (observations.account_id, observations.kind, observations.network, observations.service, observations.client, observations.credential_id) > (:account_id, :kind, :network, :service, :client, :credential_id) AND (:of_kind = '' OR observations.kind = :of_kind) AND (:of_domain = 0 OR accounts.domain_id = :of_domain) AND observations.last_at >= :since AND accounts.mode_on = 0 ORDER BY observations.account_id, observations.kind, observations.network, observations.service, observations.client, observations.credential_id LIMIT :page OFFSET 0) AS anon_1"
+AUDIT_BACKWARDS = {
+    'everybody': 'SELECT audit.id, audit.at, audit.actor, audit.kind, audit.login, audit.account_id, audit.service, audit.peer, audit.credential_id, audit.label, audit.outcome, audit.detail, audit.count, audit.client FROM audit WHERE audit.at <= :at AND (audit.at < :at OR audit.id < :row_id) ORDER BY audit.at DESC, audit.id DESC LIMIT :page OFFSET 0',
+    'login': 'SELECT audit.id, audit.at, audit.actor, audit.kind, audit.login, audit.account_id, audit.service, audit.peer, audit.credential_id, audit.label, audit.outcome, audit.detail, audit.count, audit.client FROM audit WHERE audit.at <= :at AND (audit.at < :at OR audit.id < :row_id) AND audit.login = :login ORDER BY audit.at DESC, audit.id DESC LIMIT :page OFFSET 0',
+    'account': 'SELECT audit.id, audit.at, audit.actor, audit.kind, audit.login, audit.account_id, audit.service, audit.peer, audit.credential_id, audit.label, audit.outcome, audit.detail, audit.count, audit.client FROM audit WHERE audit.at <= :at AND (audit.at < :at OR audit.id < :row_id) AND audit.login = :login AND audit.account_id = :account_id ORDER BY audit.at DESC, audit.id DESC LIMIT :page OFFSET 0',
+}
 EXACT_NOTICE_PEERS = "SELECT notices.id AS row_id, notices.at AS at, notices.peer AS peer FROM notices WHERE notices.at >= :start AND notices.at < :before AND notices.peer != '' AND notices.peer NOT LIKE '%/%' ORDER BY notices.at LIMIT :batch OFFSET 0"
 SET_NOTICE_PEER = 'UPDATE notices SET peer=:network WHERE notices.id = :row_id AND notices.peer = :peer'
 EXACT_TOKEN_PEERS = "SELECT api_tokens.id AS row_id, api_tokens.last_used_at AS at, api_tokens.last_used_peer AS peer FROM api_tokens WHERE api_tokens.last_used_at >= :start AND api_tokens.last_used_at < :before AND api_tokens.last_used_peer != '' AND api_tokens.last_used_peer NOT LIKE '%/%' ORDER BY api_tokens.last_used_at LIMIT :batch OFFSET 0"
 SET_TOKEN_PEER = 'UPDATE api_tokens SET last_used_peer=:network WHERE api_tokens.id = :row_id AND api_tokens.last_used_peer = :peer'
 EXACT_FACTOR_PEERS = "SELECT factors.account_id AS row_id, factors.last_used_at AS at, factors.last_used_peer AS peer FROM factors WHERE factors.last_used_at >= :start AND factors.last_used_at < :before AND factors.last_used_peer != '' AND factors.last_used_peer NOT LIKE '%/%' ORDER BY factors.last_used_at LIMIT :batch OFFSET 0"
 SET_FACTOR_PEER = 'UPDATE factors SET last_used_peer=:network WHERE factors.account_id = :row_id AND factors.last_used_peer = :peer'
+APP_PASSWORD_RECORDS = 'SELECT app_passwords.key_id, app_passwords.selector, app_passwords.record FROM app_passwords JOIN accounts ON accounts.id = app_passwords.account_id WHERE accounts.login = :login'
+COUNT_REFUSED_SIGN_IN = 'INSERT INTO audit (at, actor, kind, login, account_id, service, peer, outcome, detail, count, client, fold) VALUES (:at, :actor, :kind, :login, :account_id, :service, :peer, :outcome, :detail, 1, :client, :fold) ON CONFLICT (fold) DO UPDATE SET count = (audit.count + 1), client = excluded.client'
+WEB_PASSWORD_USES = "SELECT anon_1.client, anon_1.service, anon_1.peer, max(anon_1.at) AS last_at FROM (SELECT audit.id AS id, audit.at AS at, audit.actor AS actor, audit.kind AS kind, audit.login AS login, audit.account_id AS account_id, audit.service AS service, audit.peer AS peer, audit.credential_id AS credential_id, audit.label AS label, audit.outcome AS outcome, audit.detail AS detail, audit.count AS count, audit.client AS client, audit.fold AS fold FROM audit WHERE audit.login = :login AND audit.account_id = :account_id AND audit.at >= :since ORDER BY audit.at DESC LIMIT 1000 OFFSET 0) AS anon_1 WHERE anon_1.kind = 'login' AND anon_1.outcome = 'accept' AND anon_1.credential_id IS NULL GROUP BY anon_1.client, anon_1.service, anon_1.peer ORDER BY max(anon_1.at) DESC LIMIT 20 OFFSET 0"

@@ -64,7 +64,7 @@ class Pruning:
             (sql.PRUNE_NOTICES, retention.audit_days * DAY_S),
             (sql.PRUNE_PORTAL_SESSIONS, 0.0),
             (sql.PRUNE_QUESTIONS, 0.0),
-            (sql.PRUNE_ACTIONS, 0.0),
+            (sql.PRUNE_ACTIONS, DAY_S),  # what was not done in time can be begun once more
             (sql.PRUNE_TALLIES, 0.0),
             (sql.PRUNE_DEVICES, DEVICE_S),
             (sql.PRUNE_VOUCHERS, VOUCHER_S),

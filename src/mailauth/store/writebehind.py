@@ -61,15 +61,24 @@ class Work:
 
 
 class WriteBehind:
-    """A listener of events, with its thread; subscribe it, and close it after the last login. clock: epoch seconds."""
+    """A listener of events, with its thread; subscribe it, and close it after the last login.
+
+    clock: epoch seconds. also: more to be done each hour, in steps as those of upkeep.Pruning.
+    """
 
     def __init__(
-        self, store: Store, retention: Retention | None = None, *, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        retention: Retention | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        also: Callable[[], Iterator[None]] = lambda: iter(()),
     ) -> None:
         self._store = store
         self._clock = clock
         self._pruning = Pruning(store, retention or Retention())
-        self._steps: Iterator[None] | None = None  # of the pruning that is under way
+        self._also = also
+        self._steps: Iterator[None] | None = None  # of what is done each hour, while it is under way
         self._writing = Work(
             "last uses and audit rows are kept in memory until the store takes them",
             "last uses and audit rows are written again",
@@ -125,7 +134,11 @@ class WriteBehind:
             self._folding.forget(self._clock())
 
     def _each_hour(self) -> None:
-        self._steps = self._pruning.steps(self._clock())
+        self._steps = self._hourly(self._clock())
+
+    def _hourly(self, now: float) -> Iterator[None]:
+        yield from self._pruning.steps(now)
+        yield from self._also()
 
     def _prune_some(self) -> None:
         is_over = self._steps is None or next(self._steps, True)  # a step yields None

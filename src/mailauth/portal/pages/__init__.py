@@ -6,12 +6,16 @@ from mailauth.accounts.freshproof import Act
 from mailauth.portal.guards import Page
 from mailauth.portal.pages import (
     activity,
+    admin,
+    admin_done,
+    admin_words,
     enrol,
     generate,
     home,
     mode,
     notices,
     passwords,
+    personal,
     proof,
     recovery,
     returning,
@@ -19,6 +23,7 @@ from mailauth.portal.pages import (
     security,
     sessions,
     signin,
+    tokens,
     webpassword,
 )
 
@@ -38,6 +43,9 @@ PAGES: tuple[Page, ...] = (
     *notices.PAGES,
     *webpassword.PAGES,
     *recovery.PAGES,
+    *tokens.PAGES,
+    *personal.PAGES,
+    *admin.PAGES,
 )
 proof.PERFORM.update(
     {
@@ -48,5 +56,10 @@ proof.PERFORM.update(
         Act.FACTOR_RENAME: security.rename,
         Act.FACTOR_REMOVE: security.remove,
         Act.RECOVERY_ADDRESS: recovery.perform,
+        Act.API_TOKEN: tokens.perform,
+        Act.EXPORT: personal.perform,
+        Act.ADMINISTRATION: admin_done.perform,
     }
 )
+proof.WORDS[Act.ADMINISTRATION] = admin_words.act_words
+proof.WORDS[Act.API_TOKEN] = tokens.act_words

@@ -14,9 +14,11 @@ from mailauth.accounts.portalsessions import Stage
 from mailauth.accounts.refusals import NoSuch, Refused
 from mailauth.accounts.steps import Question as Put
 from mailauth.accounts.steps import Refusal, Wait
+from mailauth.factors import telephone
 from mailauth.portal import cookies
 from mailauth.portal.guards import ENROL, HOME, Entry, Page
 from mailauth.portal.pages import asking, ways_back
+from mailauth.portal.pages.proof import gone
 from mailauth.portal.pages.security import SECURITY
 from mailauth.portal.pages.signin import enter
 from mailauth.portal.visit import Visit
@@ -48,7 +50,7 @@ async def _choice(visit: Visit, status: int = 200, problem: str = "") -> Respons
         "enrol_code" if needs_code else "enrol",
         status,
         kinds=kinds,
-        outside=[kind for kind in kinds if visit.means.factors[kind].nature.outside],
+        at_once=asking.AT_ONCE,
         until=until,
         problem=problem,
     )
@@ -72,7 +74,7 @@ async def perform(visit: Visit, proof: str, action: Action) -> Response:
 async def show_begin(visit: Visit) -> Response:
     """What has to be known beforehand: a number, a name; also once more, for a form that was out of date."""
     if visit.stale:
-        return _begin_page(visit, visit.path("kind"), 403, visit.text("errors.stale_text"))
+        return _begin_page(visit, visit.path("kind"), 403, visit.text("errors.again_text"))
     return _begin_page(visit, visit.path("kind"))
 
 
@@ -89,7 +91,7 @@ async def _begun(visit: Visit, kind: str, proof: str | None) -> Response:
     try:
         said = await visit.settle(enrolment.begin, visit.me, kind, given, **options)
     except (NotProven, Refused):
-        return visit.page("proof_gone", 410) if visit.me.stage is Stage.IN else visit.go(ENROL)
+        return await gone(visit, proof or "") if visit.me.stage is Stage.IN else visit.go(ENROL)
     if not isinstance(said, Put):
         status = 429 if isinstance(said, Wait) else 422
         return _begin_page(visit, kind, status, asking.refused(visit, kind, said))
@@ -102,12 +104,14 @@ async def _begun(visit: Visit, kind: str, proof: str | None) -> Response:
 
 def _begin_page(visit: Visit, kind: str, status: int = 200, problem: str = "") -> Response:
     factor = visit.means.factor(kind)
+    numbers = getattr(factor, "numbers", ())  # of text messages; no other kind has any
     return visit.page(
         "factor_begin",
         status,
         kind=kind,
         base=_base(visit),
         needs_number=kind == asking.MOBILE,
+        mainland_only=numbers == (telephone.MAINLAND_CHINA,),
         outside=factor.nature.outside,
         proof=visit.form.raw("proof") or visit.query("proof"),
         question=visit.form.raw("question") or visit.query("question"),
@@ -121,7 +125,7 @@ def _begin_page(visit: Visit, kind: str, status: int = 200, problem: str = "") -
 
 async def show_confirm(visit: Visit) -> Response:
     """The secret, the field for the code, or the way to the provider; also for a form that was out of date."""
-    problem = visit.text("errors.stale_text") if visit.stale else ""
+    problem = visit.text("errors.again_text") if visit.stale else ""
     return await _confirm_page(visit, visit.path("kind"), 403 if visit.stale else 200, problem)
 
 

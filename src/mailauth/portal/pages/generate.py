@@ -13,12 +13,12 @@ from starlette.responses import Response
 
 from mailauth.accounts import clientpasswords
 from mailauth.accounts.freshproof import Action
-from mailauth.accounts.mailboxes import show_account
+from mailauth.accounts.overview import overview
 from mailauth.accounts.refusals import Refused
 from mailauth.accounts.terms import MAX_NETWORKS, networks_from
 from mailauth.attempt import Service
 from mailauth.portal.guards import Entry, Page
-from mailauth.portal.pages.passwords import PASSWORDS, label_problem
+from mailauth.portal.pages.passwords import PASSWORDS, advice_texts, by_web_password, label_problem
 from mailauth.portal.pages.proof import PROOF
 from mailauth.portal.visit import Visit
 
@@ -156,18 +156,18 @@ def end_of_day(visit: Visit, day: str) -> float | None:
 
 
 async def _form(visit: Visit, filled: Typed, errors: Errors, status: int = 200) -> Response:
-    account = await visit.look(show_account, visit.me.login, now=visit.now)
-    most = account.most_app_passwords
+    has = await visit.ask(overview, visit.me, now=visit.now)
     return visit.page(
         "password_new",
         status,
-        full=account.app_passwords >= most,
-        most=most,
+        full=has.left == 0,
+        most=has.account.most_app_passwords,
+        advice=advice_texts(visit, by_web_password(has.advice)),
         mode_on=visit.me.client_passwords_only,
         typed=filled,
         errors=errors,
         services=SERVICES,
-        on=account.services,
+        on=has.account.services,
         stale=visit.stale,
     )
 

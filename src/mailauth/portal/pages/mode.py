@@ -9,9 +9,10 @@ from starlette.responses import Response
 
 from mailauth.accounts import clientpasswords
 from mailauth.accounts.freshproof import Action
+from mailauth.accounts.overview import overview
 from mailauth.accounts.refusals import Refused
 from mailauth.portal.guards import Entry, Page
-from mailauth.portal.pages.passwords import PASSWORDS, lock_text
+from mailauth.portal.pages.passwords import PASSWORDS, advice_texts, by_web_password, lock_text
 from mailauth.portal.pages.proof import PROOF
 from mailauth.portal.visit import Visit
 from mailauth.store.changes import Effect
@@ -48,13 +49,14 @@ async def perform(visit: Visit, proof: str, action: Action) -> Response:  # noqa
 
 
 async def _page(visit: Visit, status: int = 200) -> Response:
-    has = await visit.ask(clientpasswords.listed, visit.me, now=visit.now)
+    has = await visit.ask(overview, visit.me, now=visit.now)
     return visit.page(
         "mode",
         status,
         mode_on=visit.me.client_passwords_only,
         locked=lock_text(visit.me.locked_by),
         count=len(has.listed),
+        advice=advice_texts(visit, by_web_password(has.advice)),
         delete_all=visit.form.has("delete_all"),
     )
 

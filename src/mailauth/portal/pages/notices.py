@@ -33,7 +33,8 @@ async def show(visit: Visit) -> Response:
     """The latest, read ones too."""
     views = await visit.ask(notices.listed, visit.me, now=visit.now)
     told = [
-        Told(view, event_text(visit, view.kind, view.label), visit.text(f"activity.by_{view.by}")) for view in views
+        Told(view, event_text(visit, view.kind, view.label, view.detail), visit.text(f"activity.by_{view.by}"))
+        for view in views
     ]
     return visit.page("notices", told=told, last_id=max([view.id for view in views], default=0))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from mailauth.accounts import clientpasswords
-from mailauth.accounts.advice import Advice
+from mailauth.accounts.advice import Advice, Need
 from mailauth.accounts.overview import overview
 from mailauth.accounts.refusals import NoSuch, Refused
 from mailauth.accounts.terms import MAX_LABEL_CHARACTERS, label_from
@@ -47,6 +47,11 @@ def advice_texts(visit: Visit, advice: list[Advice]) -> list[dict[str, object]]:
     ]
 
 
+def by_web_password(advice: list[Advice]) -> list[Advice]:
+    """Of these, the programs that stop working once client passwords alone open mail."""
+    return [one for one in advice if one.need in {Need.USES_WEB, Need.WOULD_BREAK}]
+
+
 async def show(visit: Visit) -> Response:
     """The list."""
     has = await visit.ask(overview, visit.me, now=visit.now)
@@ -56,7 +61,7 @@ async def show(visit: Visit) -> Response:
         account=account,
         mode_on=visit.me.client_passwords_only,
         locked=lock_text(visit.me.locked_by),
-        mode_from=account.enforce_from if account.enforce_from and account.enforce_from > visit.now else None,
+        mode_from=has.mode_from,
         listed=has.listed,
         left=has.left,
         most=account.most_app_passwords,
@@ -150,7 +155,8 @@ async def delete_all(visit: Visit) -> Response:
     """Delete all of them."""
     effect = Effect()
     revoked = await visit.ask(clientpasswords.delete, visit.me, None, now=visit.now, effect=effect)
-    return visit.go(PASSWORDS, "passwords.deleted_all", count=len(revoked), ended=effect.ended)
+    key = "passwords.deleted_all_silent" if effect.silent else "passwords.deleted_all"
+    return visit.go(PASSWORDS, key, count=len(revoked), ended=effect.ended)
 
 
 async def confirm(visit: Visit) -> Response:

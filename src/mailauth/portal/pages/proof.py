@@ -18,16 +18,20 @@ from mailauth.accounts.refusals import NoSuch
 from mailauth.accounts.steps import Question as Put
 from mailauth.accounts.steps import Refusal, Wait
 from mailauth.interfaces import WebMatch
-from mailauth.portal import cookies
 from mailauth.portal.guards import Entry, Page
 from mailauth.portal.pages import asking, ways_back
+from mailauth.portal.pages.signin import judged, noted
 from mailauth.portal.visit import Visit
 
 PROOF = "/proof"
+SECURITY = "/security"
+# Where who does not want it goes; else security.
+BACK = {Act.APP_PASSWORD: "/passwords", Act.MODE_OFF: "/passwords", Act.ADMINISTRATION: "/admin/accounts"}
 PLACE = "proof:"  # and the token, as ways_back has it
 
 Perform = Callable[[Visit, str, Action], Awaitable[Response]]
 PERFORM: dict[Act, Perform] = {}  # by act; filled in by `pages`, which knows all of them
+WORDS: dict[Act, Callable[[Visit, Action], str]] = {}  # the same, of acts that one sentence is not enough for
 
 
 async def show(visit: Visit) -> Response:
@@ -37,7 +41,7 @@ async def show(visit: Visit) -> Response:
 
 async def again(visit: Visit) -> Response:
     """The same, for a form that was out of date."""
-    return await _page(visit, 403, visit.text("errors.stale_text"))
+    return await _page(visit, 403, visit.text("errors.again_text"))
 
 
 async def prove(visit: Visit) -> Response:
@@ -45,12 +49,14 @@ async def prove(visit: Visit) -> Response:
     try:
         return await _step(visit, visit.path("proof"), visit.form.text("way"))
     except (NoSuch, NotProven, NoProof):
-        return _gone(visit)
+        return await gone(visit, visit.path("proof"))
 
 
 async def _step(visit: Visit, proof: str, way: str) -> Response:
     if visit.form.has("perform"):
         return await _performed(visit, proof)
+    if visit.form.has("renew"):
+        return visit.go(f"{PROOF}/{await _renewed(visit, proof)}")
     if way == WEB_PASSWORD:
         return await _by_password(visit, proof)
     if way == ENROLMENT_CODE:
@@ -74,16 +80,22 @@ async def _step(visit: Visit, proof: str, way: str) -> Response:
     return await _refusal(visit, way, said)
 
 
+async def _renewed(visit: Visit, proof: str) -> str:
+    try:
+        return await visit.ask(freshproof.renew, visit.me, proof, now=visit.now)
+    except NoSuch:  # not too late, or done
+        return proof
+
+
 async def _by_password(visit: Visit, proof: str) -> Response:
-    device = visit.house.jar.get(visit.request, cookies.DEVICE)
-    password = visit.form.raw("password")
-    match = await visit.house.web_passwords.check(visit.me.login, password, visit.peer, device)
+    match = await judged(visit, visit.me.login, visit.form.raw("password"))
     match match:
         case WebMatch():
             said = await visit.ask(proving.prove_by_password, visit.me, proof, match, now=visit.now)
             return await _next(visit, proof, said)
         case None:
-            return await _page(visit, 422, visit.text("reason.wrong_password"), WEB_PASSWORD)
+            page = await _page(visit, 422, visit.text("reason.wrong_password"), WEB_PASSWORD)
+            return noted(visit, page, visit.me.login)
         case float() | int():
             problem = visit.text("signin.wait", wait=visit.language.wait(match))
             return await _page(visit, 429, problem, WEB_PASSWORD)
@@ -99,7 +111,7 @@ async def came_back(visit: Visit, kind: str, given: dict[str, str], question: st
             return visit.go(f"{PROOF}/{proof}")
         return await _page(visit, 422, asking.refused(visit, kind, said), kind, proof)
     except (NoSuch, NotProven, NoProof):
-        return _gone(visit)
+        return await gone(visit, proof)
 
 
 async def _next(visit: Visit, proof: str, said: Proven) -> Response:
@@ -113,7 +125,7 @@ async def _next(visit: Visit, proof: str, said: Proven) -> Response:
 async def _performed(visit: Visit, proof: str) -> Response:
     action = await visit.ask(freshproof.action, visit.me, proof, now=visit.now)
     perform = PERFORM.get(action.kind)
-    return _gone(visit) if perform is None else await perform(visit, proof, action)
+    return await gone(visit, proof) if perform is None else await perform(visit, proof, action)
 
 
 async def _refusal(visit: Visit, way: str, said: Refusal | Wait) -> Response:
@@ -125,7 +137,7 @@ async def _page(visit: Visit, status: int = 200, problem: str = "", way: str = "
     try:
         action = await visit.ask(freshproof.action, visit.me, proof, now=visit.now)
     except NoSuch:
-        return _gone(visit)
+        return await gone(visit, proof)
     way = way or visit.query("way")
     if action.needs_password and way not in action.ways:
         way = WEB_PASSWORD
@@ -139,6 +151,7 @@ async def _page(visit: Visit, status: int = 200, problem: str = "", way: str = "
         status,
         action=action,
         act=act_text(visit, action),
+        back=BACK.get(action.kind, SECURITY),
         way=way,
         question=question,
         problem=problem,
@@ -148,14 +161,19 @@ async def _page(visit: Visit, status: int = 200, problem: str = "", way: str = "
 
 def act_text(visit: Visit, action: Action) -> str:
     """What is about to be done, as a sentence."""
-    params = action.params
+    words, params = WORDS.get(action.kind), action.params
+    if words is not None:
+        return visit.text(f"act.{action.kind}", what=words(visit, action))
     factor = str(params.get("factor") or params.get("kind") or "")
     named = visit.text(f"factor.{factor}") if visit.language.has(f"factor.{factor}") else factor
     return visit.text(f"act.{action.kind}", label=params.get("label") or visit.text("act.unnamed"), factor=named)
 
 
-def _gone(visit: Visit) -> Response:
-    return visit.page("proof_gone", 410)
+async def gone(visit: Visit, proof: str) -> Response:
+    """It is too late, or done: what was only too late can be begun once more, with all that was typed for it."""
+    found = await visit.ask(freshproof.lapsed, visit.me, proof, now=visit.now)
+    act = None if found is None else act_text(visit, found)
+    return visit.page("proof_gone", 410, act=act, address=f"{PROOF}/{proof}")
 
 
 PAGES = (Page(PROOF + "/{proof}", Entry.MEMBER, show, prove, again),)

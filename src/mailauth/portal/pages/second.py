@@ -36,7 +36,7 @@ async def show(visit: Visit) -> Response:
 
 async def again(visit: Visit) -> Response:
     """The same, for a form that was out of date."""
-    return await _page(visit, 403, visit.text("errors.stale_text"))
+    return await _page(visit, 403, visit.text("errors.again_text"))
 
 
 async def answer(visit: Visit) -> Response:

@@ -28,7 +28,8 @@ SEVERAL = frozenset({"webauthn"})  # of these one can have more than one
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """What the page shows. open: kinds that can be set up. helpers: of these, those that only help out."""
+    """What the page shows. open: kinds that can be set up. helpers: of these, those that only help out. left: how many
+    client passwords can still be made."""
 
     bound: list[FactorView]
     open: tuple[str, ...]
@@ -36,6 +37,8 @@ class Security:
     outside: frozenset[str]
     web_changed_at: float | None
     recovery: str | None
+    left: int
+    has_client_passwords: bool
 
     @property
     def alone(self) -> list[FactorView]:
@@ -56,6 +59,8 @@ def security(means: Means, session: PortalSession, now: float) -> Security:
         outside=frozenset([kind for kind, factor in means.factors.items() if factor.nature.outside]),
         web_changed_at=seen.account.web_changed_at,
         recovery=recovery.shown(means, session),
+        left=seen.left,
+        has_client_passwords=bool(seen.listed),
     )
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from mailauth.accounts import portalsessions, signin
+from mailauth.accounts import clientpasswords, portalsessions, signin
 from mailauth.accounts.portalsessions import SignedOut, Stage
 from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, StoreUnavailable, WebMatch
 from mailauth.portal import cookies, failures
@@ -34,9 +35,8 @@ async def check(visit: Visit) -> Response:
     address, password = visit.form.text("address"), visit.form.raw("password")
     if not address or not password:
         return _form(visit, 422, visit.text("signin.missing"))
-    device = visit.house.jar.get(visit.request, cookies.DEVICE)
     try:
-        match = await visit.house.web_passwords.check(address, password, visit.peer, device)
+        match = await judged(visit, address, password)
     except (StoreUnavailable, PoolBusy, HashUnavailable, BadRecord) as fault:
         failures.note(fault)
         response = _form(visit, 503, visit.text("signin.unavailable"))
@@ -44,24 +44,33 @@ async def check(visit: Visit) -> Response:
         return response
     match match:
         case WebMatch():
-            return await _begin(visit, match, device)
+            return await _begin(visit, match)
         case None:
-            return _form(visit, 401, visit.text("signin.wrong"))
+            return noted(visit, _form(visit, 401, visit.text("signin.wrong")), address)
         case float() | int():
             response = _form(visit, 429, visit.text("signin.wait", wait=visit.language.wait(match)))
             response.headers["retry-after"] = str(int(match) + 1)
             return response
 
 
-async def _begin(visit: Visit, match: WebMatch, device: str) -> Response:
+async def judged(visit: Visit, login: str, password: str) -> WebMatch | float | None:
+    """As interfaces.WebPasswords.check; and an app password of the account is no web password, even if it is one."""
+    device = visit.house.jar.get(visit.request, cookies.DEVICE)
+    match = await visit.house.web_passwords.check(login, password, visit.peer, device)
+    if isinstance(match, WebMatch) and await visit.ask(clientpasswords.is_one, match.login, password.encode()):
+        return None
+    return match
+
+
+async def _begin(visit: Visit, match: WebMatch) -> Response:
     jar = visit.house.jar
     try:
         opened = await visit.ask(
             signin.begin,
             match,
             peer=visit.peer,
-            agent=visit.request.headers.get("user-agent", ""),
-            device=device,
+            agent=visit.agent,
+            device=jar.get(visit.request, cookies.DEVICE),
             replaces=jar.get(visit.request, cookies.SESSION),
             language=chosen if (chosen := jar.get(visit.request, cookies.LANGUAGE)) in visit.house.texts else None,
             now=visit.house.clock(),
@@ -81,6 +90,22 @@ def enter(visit: Visit, response: Response, opened: signin.SignedIn) -> None:
     jar.drop(response, cookies.FORM)
     if opened.device:
         jar.set(response, cookies.DEVICE, opened.device)
+
+
+def noted(visit: Visit, response: Response, login: str) -> Response:
+    """The same answer; when it is out, its refusal is written down for the owner of the account, if it is one's.
+
+    Then, so that no answer takes longer where there is such an account.
+    """
+    response.background = BackgroundTask(_note_refused, visit, login)
+    return response
+
+
+async def _note_refused(visit: Visit, login: str) -> None:
+    try:
+        await visit.look(signin.note_refused, login, peer=visit.peer, agent=visit.agent, now=visit.now)
+    except StoreUnavailable as fault:
+        failures.note(fault)
 
 
 def with_next(path: str, wanted: str) -> str:

@@ -11,11 +11,11 @@ from typing import assert_never
 
 from starlette.responses import Response
 
-from mailauth.accounts import webpassword
+from mailauth.accounts import clientpasswords, webpassword
 from mailauth.interfaces import WebMatch
-from mailauth.portal import cookies
 from mailauth.portal.guards import SIGN_IN, Entry, Page
 from mailauth.portal.pages.security import SECURITY
+from mailauth.portal.pages.signin import judged, noted
 from mailauth.portal.visit import Visit
 from mailauth.store.changes import Effect
 
@@ -30,7 +30,7 @@ MAX_DIGITS = 18
 
 async def show(visit: Visit) -> Response:
     """The form, and the client passwords to look at; also once more, for a form that was out of date."""
-    return await _page(visit, 403, visit.text("errors.stale_text")) if visit.stale else await _page(visit)
+    return await _page(visit, 403, visit.text("errors.again_text")) if visit.stale else await _page(visit)
 
 
 async def change(visit: Visit) -> Response:
@@ -40,13 +40,12 @@ async def change(visit: Visit) -> Response:
     problem = new_problem(visit, new, visit.me.login) or _difference(visit, new)
     if problem:
         return await _page(visit, 422, problem)
-    device = visit.house.jar.get(visit.request, cookies.DEVICE)
-    match = await visit.house.web_passwords.check(visit.me.login, form.raw("current"), visit.peer, device)
+    match = await judged(visit, visit.me.login, form.raw("current"))
     match match:
         case WebMatch():
             return await _set(visit, match, new)
         case None:
-            return await _page(visit, 422, visit.text("web.wrong"))
+            return noted(visit, await _page(visit, 422, visit.text("web.wrong")), visit.me.login)
         case float() | int():
             return await _page(visit, 429, visit.text("signin.wait", wait=visit.language.wait(match)))
         case _:
@@ -56,6 +55,8 @@ async def change(visit: Visit) -> Response:
 async def _set(visit: Visit, match: WebMatch, new: str) -> Response:
     if new == visit.form.raw("current"):
         return await _page(visit, 422, visit.text("web.same"))
+    if await visit.ask(clientpasswords.is_one, visit.me.login, new.encode()):
+        return await _page(visit, 422, visit.text("web.is_client"))
     web_record = await asyncio.to_thread(visit.means.hashing.hash, new.encode())
     revoked = await visit.ask(
         webpassword.change, visit.me, match, web_record, _ticked(visit), now=visit.now, effect=Effect()
@@ -113,6 +114,8 @@ async def reset(visit: Visit) -> Response:
     if login is None:
         return await _no_code(visit, code)
     problem = new_problem(visit, new, login) or _difference(visit, new)
+    if not problem and await visit.ask(clientpasswords.is_one, login, new.encode()):
+        problem = visit.text("web.is_client")
     if problem:
         return await _reset_page(visit, 422, problem)
     web_record = await asyncio.to_thread(visit.means.hashing.hash, new.encode())

@@ -86,8 +86,12 @@ def _factors() -> None:
         sa.PrimaryKeyConstraint("account_id", "kind"),
     )
     op.create_index(None, "factors", ["last_used_at"])
-    op.create_table("factor_claims", _key("claim"), _account_id(), _text("kind"))
+    op.create_index(None, "factors", ["key_ids"])
+    op.create_table(
+        "factor_claims", _key("claim"), _account_id(), *[_text(name) for name in ("kind", "sealed", "key_ids")]
+    )
     op.create_index(None, "factor_claims", ["account_id"])
+    op.create_index(None, "factor_claims", ["key_ids"])
     op.create_table(
         "tallies", _key("subject"), _time("since", nullable=False), _int("count"), _time("ends_at", nullable=False)
     )
@@ -114,7 +118,7 @@ def _questions_and_actions() -> None:
         "questions",
         _key("id"),
         _session_id(),
-        *[_text(name) for name in ("kind", "purpose", "pending")],
+        *[_text(name) for name in ("kind", "purpose", "pending", "key_ids")],
         _time("expires_at", nullable=False),
     )
     op.create_index(None, "questions", ["session_id"])
@@ -184,9 +188,10 @@ def _notices() -> None:
         sa.Column("id", BIG, sa.Identity(), primary_key=True),
         _account_id(),
         _time("at", nullable=False),
-        *[_text(name) for name in ("kind", "actor", "peer")],
+        *[_text(name) for name in ("kind", "actor", "peer", "agent")],
         _text("label", nullable=True),
         _text("detail"),
+        _text("mail_to", nullable=True),
         *[_time(name) for name in ("mail_after", "mailed_at", "seen_at")],
         sqlite_autoincrement=True,
     )
