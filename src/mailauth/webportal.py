@@ -9,7 +9,7 @@ import asyncio
 import importlib.util
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 USUAL = ("totp", "webauthn", "recovery-codes")  # when the configuration names none
+THREADS = 32  # use cases wait in them: for the store, for other processes to apply a change
 RETURN = "/return"  # where providers send the browser back to
 
 Around = Callable[["ASGIApp"], "ASGIApp"]
@@ -134,6 +135,7 @@ async def open_portal(
     from mailauth.portal.app import portal as application  # noqa: PLC0415
     from mailauth.portal.serving import PortalServer  # noqa: PLC0415
 
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "mailauth"))
     async with AsyncExitStack() as stack:
         house = await _house(stack, core, portal, carrier)
         try:
