@@ -27,7 +27,7 @@ APP_PASSWORD_RECORDS = (
 # --- what the owner is told of sign-ins and programs -----------------------------------------------------------------
 
 _REFUSED = ("at", "actor", "kind", "login", "account_id", "service", "peer", "outcome", "detail", "client", "fold")
-_RECENT_ROWS: Any = literal_column("1000")
+_RECENT_ROWS: Any = literal_column("300")  # a page waits for it
 _MOST_PROGRAMS: Any = literal_column("20")
 
 
@@ -42,7 +42,7 @@ def _count_refusal() -> Any:
 COUNT_REFUSED_SIGN_IN = _count_refusal()
 
 _recent = (
-    select(audit)
+    select(*[audit.c[name] for name in ("at", "kind", "service", "peer", "credential_id", "outcome", "client")])
     .where(audit.c.login == bindparam("login"), audit.c.account_id == bindparam("account_id"))
     .where(audit.c.at >= bindparam("since"))
     .order_by(audit.c.at.desc())
