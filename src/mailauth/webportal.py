@@ -165,7 +165,7 @@ async def _house(stack: AsyncExitStack, core: Core, portal: Portal, carrier: Car
     postman.start()
     stack.push_async_callback(postman.close)
     return House(
-        means=means_of(core, store),
+        means=means_of(core, portal, store),
         web_passwords=core.web_passwords,
         connections=MailConnections(store, core.sessions),
         send=http.send,
@@ -177,11 +177,13 @@ async def _house(stack: AsyncExitStack, core: Core, portal: Portal, carrier: Car
     )
 
 
-def means_of(core: Core, store: Store) -> Means:
+def means_of(core: Core, portal: Portal, store: Store) -> Means:
     """What the use cases work with. To be called in the event loop, whose pool computes their hashes."""
-    settings, portal = core.settings, core.settings.portal
+    settings = core.settings
     rules = Rules(
-        **({} if portal is None else {"idle_s": portal.session_idle_s, "session_s": portal.session_s}),
+        idle_s=portal.session_idle_s,
+        session_s=portal.session_s,
+        enrolment_days=portal.enrolment_days,
         two_factor_sets_mode=settings.policy.two_factor_sets_mode,
         alphabet=settings.policy.app_password_alphabet,
     )

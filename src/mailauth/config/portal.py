@@ -26,6 +26,7 @@ from mailauth.config.values import (
     one_of,
     seconds,
     text,
+    whole,
 )
 from mailauth.names import fold
 
@@ -82,6 +83,11 @@ class Portal:
     site_name: str = key(text("a line", _name), "mailauth", doc="the name of your mail service at the top of each page")
     session_idle_s: float = key(seconds(60, 86_400), 1800.0, doc="who does nothing for so long has to sign in again")
     session_s: float = key(seconds(300, 604_800), 43_200.0, doc="who signed in so long ago has to sign in again")
+    enrolment_days: int = key(
+        whole(0, 3650),
+        14,
+        doc="for so long after a second factor was demanded, the web password alone is enough to set up the first",
+    )
     language: str = key(
         one_of("en", "zh"), "en", doc="of mail to those who have chosen none: en, or zh (simplified Chinese)"
     )
