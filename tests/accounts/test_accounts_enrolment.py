@@ -576,7 +576,7 @@ def test_a_factor_is_called_otherwise_with_proof(database, means, alice):
     alice.prove(token)
     assert bindings.rename(means, alice.session, token, now=alice.now) == "totp"
     (view,) = secondfactor.bound(means, alice.session, now=alice.now)
-    assert view.parts[0].name == "Oldphone"
+    assert view.parts[0].name == "Old phone"
     assert told(database, alice)[-1] == "factor-renamed"
 
 

@@ -109,7 +109,8 @@ def test_what_is_missing_is_named(name: str, missing: str) -> None:
         return
     with pytest.raises(BadSection) as refused:
         plugins.load("gateways", name, section)
-    assert refused.value.key == missing
+    is_secret = missing in {"secret", "password", "access_key_secret"}
+    assert refused.value.key == (f"{missing}_file" if is_secret else missing)
 
 
 # The webhook

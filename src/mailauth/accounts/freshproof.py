@@ -17,6 +17,7 @@ from mailauth.accounts import bearer
 from mailauth.accounts.means import Means
 from mailauth.accounts.portalsessions import PortalSession, SignedOut, Stage, acting
 from mailauth.accounts.refusals import NoSuch, Refused
+from mailauth.accounts.terms import label_from
 from mailauth.accounts.unit import Unit, changing, looking
 from mailauth.factors.factor import Nature
 from mailauth.store.engine import Row, Store
@@ -116,13 +117,18 @@ def lapsed(means: Means, session: PortalSession, token: str, *, now: float | Non
         return _lapsed(unit, session, token)
 
 
-def renew(means: Means, session: PortalSession, token: str, *, now: float | None = None) -> str:
-    """Begin once more what was not done in time; the new token. Raises NoSuch, SignedOut, StoreUnavailable."""
+def renew(means: Means, session: PortalSession, token: str, *, label: str = "", now: float | None = None) -> str:
+    """Begin once more what was not done in time; the new token.
+
+    label: of an app password whose name was still to be said, and was said too late. Raises NoSuch, Refused (of the
+    label), SignedOut, StoreUnavailable.
+    """
     with acting(means, session, now=now) as (unit, _):
         found = _lapsed(unit, session, token)
         if found is None:
             raise NoSuch("there is no such act to begin once more")
-        return _added(unit, session.account, session.id, found.kind, found.params)
+        named = {"label": label_from(label)} if label and found.kind is Act.APP_PASSWORD else {}
+        return _added(unit, session.account, session.id, found.kind, {**named, **found.params})
 
 
 def _lapsed(unit: Unit, session: PortalSession, token: str) -> Action | None:

@@ -61,5 +61,6 @@ proof.PERFORM.update(
         Act.ADMINISTRATION: admin_done.perform,
     }
 )
+proof.LAST[Act.APP_PASSWORD] = generate.ask_name
 proof.WORDS[Act.ADMINISTRATION] = admin_words.act_words
 proof.WORDS[Act.API_TOKEN] = tokens.act_words

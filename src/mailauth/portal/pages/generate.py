@@ -1,4 +1,4 @@
-"""Generating a client password: its terms, and, after the proof, the one page that shows it.
+"""Generating a client password: its terms, and, after the proof, its name, and the one page that shows it.
 
 Rule: the password is in one answer and nowhere else: no address, no cookie, no second look.
 """
@@ -31,7 +31,6 @@ CONFUSABLE = frozenset("0o1il")
 class Typed:
     """The form as it was filled in."""
 
-    label: str = ""
     services: tuple[str, ...] = SERVICES
     expires: str = ""
     networks: str = ""
@@ -46,13 +45,12 @@ class Typed:
 class Errors:
     """What is wrong with it, field by field; "": nothing."""
 
-    label: str = ""
     services: str = ""
     expires: str = ""
     networks: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.label or self.services or self.expires or self.networks)
+        return bool(self.services or self.expires or self.networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,6 @@ async def ask(visit: Visit) -> Response:
         proof = await visit.ask(
             clientpasswords.ask_to_generate,
             visit.me,
-            label=filled.label,
             services=terms.services,
             networks=terms.networks,
             expires_at=terms.expires_at,
@@ -92,11 +89,13 @@ async def ask(visit: Visit) -> Response:
 
 
 async def perform(visit: Visit, proof: str, action: Action) -> Response:
-    """Make it and show it; if a program has asked for it, its name is asked for first."""
-    label = str(action.params.get("label") or visit.form.text("label"))
-    if problem := label_problem(visit, label):
-        shown = problem if visit.form.has("label") else ""
-        return visit.page("password_name", 422 if shown else 200, address=f"{PROOF}/{proof}", typed=label, error=shown)
+    """Make it and show it, once it has a name: a program may have given one, else its owner does now."""
+    label = str(action.params.get("label") or "")
+    if not label and not visit.form.has("label"):
+        return visit.go(f"{PROOF}/{proof}")  # where `ask_name` is
+    if not label and (error := label_problem(visit)):
+        return _name_page(visit, proof, 422, error=error)
+    label = label or visit.form.text("label")
     try:
         made = await visit.ask(clientpasswords.generate, visit.me, proof, label=label, now=visit.now)
     except Refused:
@@ -112,16 +111,26 @@ async def perform(visit: Visit, proof: str, action: Action) -> Response:
     )
 
 
+def ask_name(visit: Visit, proof: str, action: Action, status: int, problem: str) -> Response | None:
+    """The page that asks for the name; None: it has one. problem: what else is to be told."""
+    return None if action.params.get("label") else _name_page(visit, proof, status, problem=problem)
+
+
+def _name_page(visit: Visit, proof: str, status: int, *, error: str = "", problem: str = "") -> Response:
+    typed = visit.form.text("label")
+    return visit.page("password_name", status, address=f"{PROOF}/{proof}", typed=typed, error=error, problem=problem)
+
+
 def typed(visit: Visit) -> Typed:
     """What is in the posted form."""
     form = visit.form
     chosen = tuple([service for service in SERVICES if service in form.every("services")])
-    return Typed(form.text("label"), chosen, form.text("expires"), form.raw("networks"))
+    return Typed(chosen, form.text("expires"), form.raw("networks"))
 
 
 def understood(visit: Visit, filled: Typed) -> Terms:
     """What it means, and what is wrong with it."""
-    errors = Errors(label=label_problem(visit, filled.label))
+    errors = Errors()
     if not filled.services:
         errors.services = visit.text("new.services_missing")
     expires_at: float | None = None

@@ -99,7 +99,7 @@ async def rename(visit: Visit) -> Response:
     one, typed = await _one(visit), visit.form.text("label")
     if one is None:
         return _gone(visit)
-    error = label_problem(visit, typed)
+    error = label_problem(visit)
     if error:
         return visit.page("password_rename", 422, one=one, typed=typed, error=error, stale=False)
     try:
@@ -109,14 +109,15 @@ async def rename(visit: Visit) -> Response:
     return visit.go(PASSWORDS, "passwords.renamed", label=typed)
 
 
-def label_problem(visit: Visit, typed: str) -> str:
-    """What is wrong with this name, for people; "": nothing."""
+def label_problem(visit: Visit) -> str:
+    """What is wrong with the name in this form, for people; "": nothing."""
+    typed = visit.form.text("label")
     if not typed:
         return visit.text("new.label_missing")
     if len(typed) > MAX_LABEL_CHARACTERS:
         return visit.text("new.label_long", most=MAX_LABEL_CHARACTERS)
     try:
-        label_from(typed)
+        label_from(visit.form.raw("label"))
     except Refused:
         return visit.text("new.label_bad")
     return ""

@@ -7,6 +7,7 @@ elsewhere; never by a GET.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import assert_never
 
 from starlette.responses import Response
@@ -17,9 +18,11 @@ from mailauth.accounts.proving import NoProof, Proven
 from mailauth.accounts.refusals import NoSuch
 from mailauth.accounts.steps import Question as Put
 from mailauth.accounts.steps import Refusal, Wait
+from mailauth.accounts.terms import MAX_LABEL_CHARACTERS
 from mailauth.interfaces import WebMatch
 from mailauth.portal.guards import Entry, Page
 from mailauth.portal.pages import asking, ways_back
+from mailauth.portal.pages.passwords import label_problem
 from mailauth.portal.pages.signin import judged, noted
 from mailauth.portal.visit import Visit
 
@@ -31,6 +34,8 @@ PLACE = "proof:"  # and the token, as ways_back has it
 
 Perform = Callable[[Visit, str, Action], Awaitable[Response]]
 PERFORM: dict[Act, Perform] = {}  # by act; filled in by `pages`, which knows all of them
+Last = Callable[[Visit, str, Action, int, str], Response | None]
+LAST: dict[Act, Last] = {}  # the same, of acts for which something is asked after the proof: its page, if it is missing
 WORDS: dict[Act, Callable[[Visit, Action], str]] = {}  # the same, of acts that one sentence is not enough for
 
 
@@ -57,6 +62,8 @@ async def _step(visit: Visit, proof: str, way: str) -> Response:
         return await _performed(visit, proof)
     if visit.form.has("renew"):
         return visit.go(f"{PROOF}/{await _renewed(visit, proof)}")
+    if _is_complete(await visit.ask(freshproof.action, visit.me, proof, now=visit.now)):
+        return visit.go(f"{PROOF}/{proof}")  # proven in another tab, or the button was pressed twice
     if way == WEB_PASSWORD:
         return await _by_password(visit, proof)
     if way == ENROLMENT_CODE:
@@ -76,13 +83,14 @@ async def _step(visit: Visit, proof: str, way: str) -> Response:
         given = asking.answer(visit)
         said = await visit.settle(proving.check, visit.me, proof, way, given, question_id=question, now=visit.now)
     if isinstance(said, Proven):
-        return await _next(visit, proof, said)
+        return await _next(visit, proof)
     return await _refusal(visit, way, said)
 
 
 async def _renewed(visit: Visit, proof: str) -> str:
+    label = "" if label_problem(visit) else visit.form.text("label")
     try:
-        return await visit.ask(freshproof.renew, visit.me, proof, now=visit.now)
+        return await visit.ask(freshproof.renew, visit.me, proof, label=label, now=visit.now)
     except NoSuch:  # not too late, or done
         return proof
 
@@ -91,8 +99,8 @@ async def _by_password(visit: Visit, proof: str) -> Response:
     match = await judged(visit, visit.me.login, visit.form.raw("password"))
     match match:
         case WebMatch():
-            said = await visit.ask(proving.prove_by_password, visit.me, proof, match, now=visit.now)
-            return await _next(visit, proof, said)
+            await visit.ask(proving.prove_by_password, visit.me, proof, match, now=visit.now)
+            return await _next(visit, proof)
         case None:
             page = await _page(visit, 422, visit.text("reason.wrong_password"), WEB_PASSWORD)
             return noted(visit, page, visit.me.login)
@@ -114,16 +122,20 @@ async def came_back(visit: Visit, kind: str, given: dict[str, str], question: st
         return await gone(visit, proof)
 
 
-async def _next(visit: Visit, proof: str, said: Proven) -> Response:
+async def _next(visit: Visit, proof: str) -> Response:
     """On: to what else is needed, or to the act itself."""
     action = await visit.ask(freshproof.action, visit.me, proof, now=visit.now)
-    if said.needs_password or not action.is_proven:
-        return visit.go(f"{PROOF}/{proof}")
-    return await _performed(visit, proof)
+    return await _performed(visit, proof) if _is_complete(action) else visit.go(f"{PROOF}/{proof}")
+
+
+def _is_complete(action: Action) -> bool:
+    return action.is_proven and not action.needs_password
 
 
 async def _performed(visit: Visit, proof: str) -> Response:
     action = await visit.ask(freshproof.action, visit.me, proof, now=visit.now)
+    if not _is_complete(action):
+        raise NotProven
     perform = PERFORM.get(action.kind)
     return await gone(visit, proof) if perform is None else await perform(visit, proof, action)
 
@@ -138,6 +150,9 @@ async def _page(visit: Visit, status: int = 200, problem: str = "", way: str = "
         action = await visit.ask(freshproof.action, visit.me, proof, now=visit.now)
     except NoSuch:
         return await gone(visit, proof)
+    last = LAST.get(action.kind) if _is_complete(action) else None
+    if last is not None and (page := last(visit, proof, action, status, problem)) is not None:
+        return page
     way = way or visit.query("way")
     if action.needs_password and way not in action.ways:
         way = WEB_PASSWORD
@@ -164,16 +179,22 @@ def act_text(visit: Visit, action: Action) -> str:
     words, params = WORDS.get(action.kind), action.params
     if words is not None:
         return visit.text(f"act.{action.kind}", what=words(visit, action))
+    if action.kind is Act.APP_PASSWORD and not params.get("label"):
+        return visit.text("act.unnamed")
     factor = str(params.get("factor") or params.get("kind") or "")
     named = visit.text(f"factor.{factor}") if visit.language.has(f"factor.{factor}") else factor
-    return visit.text(f"act.{action.kind}", label=params.get("label") or visit.text("act.unnamed"), factor=named)
+    return visit.text(f"act.{action.kind}", label=params.get("label", ""), factor=named)
 
 
 async def gone(visit: Visit, proof: str) -> Response:
     """It is too late, or done: what was only too late can be begun once more, with all that was typed for it."""
     found = await visit.ask(freshproof.lapsed, visit.me, proof, now=visit.now)
-    act = None if found is None else act_text(visit, found)
-    return visit.page("proof_gone", 410, act=act, address=f"{PROOF}/{proof}")
+    if found is None:
+        return visit.page("proof_gone", 410, act=None)
+    label = visit.form.text("label")
+    if len(label) <= MAX_LABEL_CHARACTERS:  # given too late
+        found = replace(found, params={"label": label, **found.params})
+    return visit.page("proof_gone", 410, act=act_text(visit, found), label=label, address=f"{PROOF}/{proof}")
 
 
 PAGES = (Page(PROOF + "/{proof}", Entry.MEMBER, show, prove, again),)

@@ -131,7 +131,7 @@ def _typed(visit: Visit) -> Typed:
 def _understood(visit: Visit, typed: Typed) -> Terms:
     """What it means, and what is wrong with it."""
     errors = Errors()
-    errors.label = label_problem(visit, typed.label) if typed.label else visit.text("tokens.label_missing")
+    errors.label = label_problem(visit) if typed.label else visit.text("tokens.label_missing")
     if not typed.scopes:
         errors.scopes = visit.text("tokens.scopes_missing")
     expires_at = end_of_day(visit, typed.expires) if typed.expires else None
