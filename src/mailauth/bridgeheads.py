@@ -6,9 +6,11 @@ Rule: wiring only, like `listeners`.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 
 from mailauth import plugins
@@ -51,7 +53,9 @@ def _built(written: section.Bridge, help_line: str) -> Bridge:
     try:
         bridge: Bridge = plugins.load("bridges", written.kind, Section(options.values(), {"terms": terms}))
     except BadSection as bad:
-        raise ConfigError(f"{options.where} {bad.key}: {bad}") from None
+        near = get_close_matches(bad.key, [field.name for field in dataclasses.fields(section.Bridge)], n=1)
+        advice = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{options.where} {bad.key}: {bad}{advice}") from None
     except NoSuchPlugin as missing:
         raise ConfigError(f"{options.where} kind: {missing}") from None
     return bridge

@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from mailauth import config, logs
-from mailauth.assembly import open_core, opened_store
+from mailauth.assembly import Core, open_core, opened_store
 from mailauth.bridgeheads import open_bridges
 from mailauth.config import Settings
 from mailauth.interfaces import Authenticator
@@ -63,13 +63,7 @@ async def serve(
         core = await stack.enter_async_context(open_core(settings))
         portal = await stack.enter_async_context(open_portal(core, context, around))
         bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions))
-        census = Census(
-            settings.limits.max_connections,
-            settings.throttle.max_connections_per_source,
-            settings.throttle.trusted_networks,
-        )
-        doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions)
-        server = Server(census, doors.open())
+        server = _server(core, context)
         login_log = logs.LoginLog(stream.write)
         core.events.subscribe(login_log)
         over = _told_to_end(settings, context)
@@ -85,6 +79,14 @@ async def serve(
         finally:
             await asyncio.gather(portal.stop(), bridges.stop(), server.stop())
             login_log.flush()
+
+
+def _server(core: Core, context: ssl.SSLContext | None) -> Server:
+    """The listeners, bound."""
+    limits, throttle = core.settings.limits, core.settings.throttle
+    census = Census(limits.max_connections, throttle.max_connections_per_source, throttle.trusted_networks)
+    doors = Doors(core.settings, core.verifier, core.passdb, census, context, sessions=core.sessions)
+    return Server(census, doors.open())
 
 
 def _told_to_end(settings: Settings, context: ssl.SSLContext | None) -> asyncio.Event:

@@ -43,6 +43,7 @@ CODES = {
     Reason.AUTHZID: b"authz_fail",
 }
 ESCAPES = {b"0": b"\0", b"1": b"\1", b"t": b"\t", b"r": b"\r", b"n": b"\n"}  # behind 0x01; others stand for themselves
+REFUSED = "Authentication failed."
 NUMBERS = itertools.count(1)  # of connections
 ESCAPED = re.compile(b"\1(.?)", re.DOTALL)
 
@@ -271,8 +272,9 @@ def _shown(login: str) -> bytes:
 
 
 def _reason(help_line: str) -> bytes:
-    """The help line, which Postfix shows behind its own words; SMTP replies are ASCII."""
-    return help_line.encode()[:MAX_SAID_BYTES] if help_line.isascii() else b""
+    """What Postfix shows behind its own words. SMTP replies are ASCII, so a help line that is not stays out."""
+    said = f"{REFUSED} {help_line}" if help_line and help_line.isascii() else REFUSED
+    return said.encode()[:MAX_SAID_BYTES]
 
 
 def build(section: Mapping[str, object]) -> DovecotAuth:

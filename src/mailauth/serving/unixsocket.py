@@ -70,17 +70,13 @@ def bind_unix(path: Path, mode: int, group: int | None = None) -> UnixSocket:
 
 def _require_free(path: Path) -> None:
     """Raises CannotListen when what is there is not a socket that was left behind."""
-    try:
-        there = path.lstat()
-    except OSError:
-        return  # nothing is there, or binding will say what is wrong
-    if not stat.S_ISSOCK(there.st_mode):
+    if path.exists() and not stat.S_ISSOCK(path.lstat().st_mode):
         raise CannotListen(f"cannot listen on {path}: there is a file that is no socket; move it away")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
         trial.setblocking(False)
         try:
             trial.connect(os.fspath(path))
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, FileNotFoundError):
             return
         except OSError as error:
             if error.errno != errno.EAGAIN:  # its queue is full: somebody listens
