@@ -142,7 +142,8 @@ class Postfix:
             "inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmynetworks =\nmydestination =\nalias_maps =\n"
             "smtpd_sasl_auth_enable = yes\nsmtpd_sasl_security_options = noanonymous\nsmtpd_sasl_type = dovecot\n"
             "smtpd_relay_restrictions = permit_sasl_authenticated, reject\ndefault_transport = discard\n"
-            f"smtpd_authorized_xclient_hosts = 127.0.0.1\nsmtpd_client_connection_count_limit = 0\n{tls}"
+            f"smtpd_authorized_xclient_hosts = 127.0.0.1\nsmtpd_client_connection_count_limit = 0\n"
+            f"smtpd_error_sleep_time = 0\n{tls}"
         )
 
     def _master(self) -> str:
@@ -152,6 +153,12 @@ class Postfix:
             lines.append(f"127.0.0.1:{self.ports[name]} inet n - {jailed} - - smtpd")
             lines += [f"  -o {option}" for option in options.split()]
         return "\n".join(lines) + "\n" + INTERNAL
+
+    def cyrus(self, mux: Path) -> None:
+        """Have services of type `cyrus` ask saslauthd at this socket."""
+        place = self.config / "sasl"  # where Debian's Postfix has libsasl look
+        place.mkdir()
+        (place / "smtpd.conf").write_text(f"pwcheck_method: saslauthd\nmech_list: PLAIN LOGIN\nsaslauthd_path: {mux}\n")
 
     def _run(self, command: str) -> None:
         done = subprocess.run(
@@ -176,7 +183,7 @@ class Postfix:
 
 
 def connected(port: int, peer: str = "") -> smtplib.SMTP:
-    client = smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_S)
+    client = smtplib.SMTP("localhost", port, timeout=PATIENCE_S)
     client.ehlo()
     if peer:
         code, said = client.docmd("XCLIENT", f"ADDR={peer}")
@@ -259,7 +266,7 @@ class Exim:
             f"spool_directory = {self.folder}/spool\nlog_file_path = {self.folder}/spool/%s.log\n"
             f"primary_hostname = exim.example.test\nlocal_interfaces = 127.0.0.1\ndaemon_smtp_ports = {self.port}\n"
             "smtp_accept_max = 100\nsmtp_accept_max_per_host = 100\nacl_smtp_rcpt = relay\nhost_lookup =\n"
-            f"rfc1413_hosts =\nauth_advertise_hosts = *\ntls_advertise_hosts =\nnever_users =\n{self.options}"
+            f"helo_lookup_domains =\nrfc1413_hosts =\nauth_advertise_hosts = *\ntls_advertise_hosts =\nnever_users =\n{self.options}"
             "begin acl\nrelay:\n  accept authenticated = *\n  deny\n"
             f"begin authenticators\n{authenticators}"
         )
