@@ -266,7 +266,8 @@ class Exim:
             f"spool_directory = {self.folder}/spool\nlog_file_path = {self.folder}/spool/%s.log\n"
             f"primary_hostname = exim.example.test\nlocal_interfaces = 127.0.0.1\ndaemon_smtp_ports = {self.port}\n"
             "smtp_accept_max = 100\nsmtp_accept_max_per_host = 100\nacl_smtp_rcpt = relay\nhost_lookup =\n"
-            f"helo_lookup_domains =\n{self.options}rfc1413_hosts =\nauth_advertise_hosts = *\ntls_advertise_hosts =\nnever_users =\n"
+            f"{self.options}helo_lookup_domains =\nrfc1413_hosts =\n"
+            "auth_advertise_hosts = *\ntls_advertise_hosts =\nnever_users =\n"
             "begin acl\nrelay:\n  accept authenticated = *\n  deny\n"
             f"begin authenticators\n{authenticators}"
         )
