@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shutil
 import smtplib
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -27,6 +29,14 @@ PATIENCE_S = 30.0
 EXIM_PACKAGES = ("exim4-daemon-heavy", "libmariadb3", "libspf2-2", "libnss-wrapper")
 CACHE = Path.home() / ".cache" / "mailauth-tests" / "exim"
 EXIM_USER = 65534  # what Exim becomes here: nobody
+
+
+def documented(beginning: str) -> str:
+    """The example of docs/bridges.md that begins so."""
+    page = (Path(__file__).parents[2] / "docs" / "bridges.md").read_text()
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (found,) = [block for block in blocks if block.startswith(beginning)]
+    return str(found)
 
 
 def missing(why: str) -> None:
@@ -218,11 +228,14 @@ def exim_root() -> Path:
 
 @dataclass
 class Exim:
-    """One instance. server_socket: of the dovecot driver, as Exim writes it."""
+    """One instance, with the authenticators that the documentation has. server_socket: where they ask.
+
+    certificate: its chain and key; without TLS nothing is offered.
+    """
 
     folder: Path
     server_socket: str
-    options: str = ""
+    certificate: tuple[Path, Path]
     port: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -256,24 +269,23 @@ class Exim:
         }
 
     def _text(self) -> str:
-        authenticators = "".join(
-            f"{name.lower()}:\n  driver = dovecot\n  public_name = {name}\n  server_socket = {self.server_socket}\n"
-            "  server_set_id = $auth1\n"
-            for name in ("PLAIN", "LOGIN")
-        )
+        authenticators = documented("begin authenticators").replace("/run/mailauth/exim", self.server_socket)
+        chain, key = [self.folder / file.name for file in self.certificate]
         return (
             "keep_environment = LD_PRELOAD : LD_LIBRARY_PATH : NSS_WRAPPER_PASSWD : NSS_WRAPPER_GROUP\n"
             f"spool_directory = {self.folder}/spool\nlog_file_path = {self.folder}/spool/%s.log\n"
             f"primary_hostname = exim.example.test\nlocal_interfaces = 127.0.0.1\ndaemon_smtp_ports = {self.port}\n"
             "smtp_accept_max = 100\nsmtp_accept_max_per_host = 100\nacl_smtp_rcpt = relay\nhost_lookup =\n"
-            f"{self.options}helo_lookup_domains =\nrfc1413_hosts =\n"
-            "auth_advertise_hosts = *\ntls_advertise_hosts =\nnever_users =\n"
-            "begin acl\nrelay:\n  accept authenticated = *\n  deny\n"
-            f"begin authenticators\n{authenticators}"
+            f"tls_certificate = {chain}\ntls_privatekey = {key}\ntls_advertise_hosts = *\n"
+            "helo_lookup_domains =\nrfc1413_hosts =\nauth_advertise_hosts = *\nnever_users =\n"
+            f"begin acl\nrelay:\n  accept authenticated = *\n  deny\n{authenticators}"
         )
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Exim]:
+        for file in self.certificate:
+            shutil.copy(file, self.folder)
+            os.chown(self.folder / file.name, EXIM_USER, EXIM_USER)
         words = [self._root / "usr/sbin/exim4", "-C", self.config, "-bdf", "-oX", f"127.0.0.1:{self.port}"]
         with (self.folder / "exim.out").open("w") as out:
             process = subprocess.Popen(words, env=self._environment, stdout=out, stderr=out)
@@ -285,4 +297,9 @@ class Exim:
             process.wait(PATIENCE_S)
 
     def client(self) -> smtplib.SMTP:
-        return connected(self.port)
+        """A client, over TLS."""
+        client = connected(self.port)
+        assert "auth" not in client.esmtp_features
+        assert client.starttls(context=ssl._create_unverified_context())[0] == 220
+        client.ehlo()
+        return client

@@ -116,7 +116,8 @@ class BridgeConnection(asyncio.Protocol):
 
     def end(self, cause: Ending) -> None:  # noqa: ARG002  no host makes anything of the reason
         """Close. What is not answered yet is not answered: to every host that is "not now"."""
-        self._do([Close()])
+        idle = self._transport is not None and self._transport.get_write_buffer_size() == 0
+        self._do([Reset() if idle else Close()])
 
     # ---- carrying out
 
