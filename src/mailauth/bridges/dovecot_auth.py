@@ -34,6 +34,7 @@ MAX_SAID_BYTES = 200  # of a reason, which Postfix puts into its reply line as i
 MAX_NAME_BYTES = 255  # a login is said back up to here; Exim's buffer holds 8192 bytes of one line
 MAX_PENDING = 16  # exchanges that wait for the client: Postfix never tells of one that the client has cancelled
 PENDING_S = 180.0
+MOST_TOLD = 64
 MECHANISMS: Mapping[str, Factory] = {mechanism.name: mechanism for mechanism in (Plain(), Login())}
 OFFER = b"VERSION\t1\t2\n" + b"".join(b"MECH\t%b\tplaintext\n" % name.encode() for name in MECHANISMS)
 CODES = {
@@ -97,6 +98,7 @@ class DovecotAuthDialogue:
         self._pending: OrderedDict[bytes, Pending] = OrderedDict()
         self._judging: dict[int, tuple[bytes, bytes]] = {}  # by ticket: the id, and the login to say back
         self._open: dict[bytes, int] = {}  # the ticket of each id that is still to be answered
+        self._told: dict[bytes, Circumstances | None] = {}  # what was made of the words of earlier requests
         self._tickets = itertools.count(1)
         self._over = False
         self._done = False  # the peer says no more
@@ -165,17 +167,23 @@ class DovecotAuthDialogue:
 
     def _auth(self, line: bytes) -> None:
         head, _, response = line.partition(b"\tresp=")  # always the last: what stands behind it is its value
-        _, number, *words = head.split(b"\t")
-        if not number.isdigit() or len(number) > 10 or number in self._open or not words:
+        _, number, mechanism, words = (*head.split(b"\t", 3), b"", b"")[:4]
+        if not number.isdigit() or len(number) > 10 or number in self._open or not mechanism:
             self._leave("sent a request that cannot be told from another")
             return
-        self._pending.pop(number, None)
-        told = self._circumstances(words[1:])
+        if self._pending:
+            self._pending.pop(number, None)
+        if words in self._told:
+            told = self._told[words]
+        else:
+            if len(self._told) >= MOST_TOLD:
+                self._told.clear()
+            told = self._told[words] = self._circumstances(words.split(b"\t"))
         if told is None:
             self._out.append(Warn(NOT_SERVED))
             self._later(number, b"")
             return
-        factory = MECHANISMS.get(words[0].decode("ascii", "replace").upper())
+        factory = MECHANISMS.get(mechanism.decode("ascii", "replace").upper())
         if factory is None:
             self._fail(number, reason=b"Unsupported authentication mechanism.")
             return
