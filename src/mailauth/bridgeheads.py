@@ -24,10 +24,11 @@ from mailauth.serving import peercred
 from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
+from mailauth.serving.inherited import Inherited
 from mailauth.serving.listen import CannotListen, Door, Server, bind
 from mailauth.serving.sessions import LiveSessions
 from mailauth.serving.tokens import Tokens
-from mailauth.serving.unixsocket import bind_unix
+from mailauth.serving.unixsocket import UnixSocket, bind_unix
 
 CONNECTIONS = 4  # for each slot of the host; beyond that the oldest that never asked anything goes
 HELD = 4  # one slot in so many may be kept waiting
@@ -104,17 +105,20 @@ def open_bridges(settings: Settings, authenticator: Authenticator, sessions: Liv
     """
     with ExitStack() as stack:
         built = bridges_of(settings)
+        inherited = Inherited()
+        stack.callback(inherited.close)
         heads = []
         for number, (written, bridge) in enumerate(zip(settings.bridge, built, strict=True), start=1):
             try:
                 house = _house(written, bridge, settings, authenticator, sessions)
                 name = f"bridge {house.name}"
-                door = _door(stack, name, written, house)
+                door = _door(stack, name, written, house, inherited)
                 heads.append(Bridgehead(name, Server(house.census, [door]), house))
             except CannotListen as error:
                 raise CannotListen(f"{settings.source}: [[bridge]] #{number} address: {error}") from None
             except peercred.NoSuchName as error:
                 raise ConfigError(f"{settings.source}: [[bridge]] #{number}: {error}") from None
+        inherited.close()
         yield Bridgeheads(heads)
 
 
@@ -134,17 +138,18 @@ def _house(
     )
 
 
-def _door(stack: ExitStack, name: str, written: section.Bridge, house: BridgeHouse) -> Door:
+def _door(stack: ExitStack, name: str, written: section.Bridge, house: BridgeHouse, inherited: Inherited) -> Door:
     protocol = partial(BridgeConnection, house)
     address = written.address
     if isinstance(address, Address):
-        sock = bind(address.host, address.port)
+        sock = inherited.take((address.host, address.port)) or bind(address.host, address.port)
         stack.callback(sock.close)
         return Door(name, sock, protocol, admits=peercred.NetworkPeers(name, written.hosts))
     groups = [*written.groups, *filter(None, [written.socket_group])]
     admits = peercred.LocalPeers(name, [*map(peercred.user_id, written.users)], [*map(peercred.group_id, groups)])
     group = peercred.group_id(written.socket_group) if written.socket_group else None
-    bound = bind_unix(address.path, written.socket_mode, group)
+    given = inherited.take(address.path)
+    bound = bind_unix(address.path, written.socket_mode, group) if given is None else UnixSocket(address.path, given)
     stack.callback(bound.sock.close)
     stack.callback(bound.remove)
     return Door(name, bound.sock, protocol, admits=admits)

@@ -156,7 +156,12 @@ def test_who_cannot_name_a_client_is_one_source_and_an_app_password_gets_in_all_
     heard = [ask_saslauthd(mux, "alice@example.test", f"guess {number}") for number in range(SOURCE.guesses + 2)]
     assert heard == [FAIL] * SOURCE.guesses + [LATER] * 2
     assert ask_saslauthd(mux, "bob@example.test", app) == OK
+    give_up_at = time.monotonic() + 30  # processes tell each other once a second
+    while "bridge:saslauthd" not in (said := throttled.run("throttle", "list", "bridge:saslauthd")).stdout:
+        assert time.monotonic() < give_up_at, said
     assert ask_dovecot(throttled.folder / "dovecot-auth", "alice@example.test", WEB) == OK
+    assert throttled.run("throttle", "clear", "bridge:saslauthd").returncode == 0
+    assert ask_saslauthd(mux, "alice@example.test", "another guess") == FAIL
 
 
 # ---- a crowd of refusals
