@@ -42,7 +42,7 @@ def bridges_of(settings: Settings) -> list[Bridge]:
 def _built(written: section.Bridge, help_line: str) -> Bridge:
     options = written.options
     terms = Terms(
-        name=written.kind,
+        name=written.kind.replace("_", "-"),
         services=frozenset(written.services),
         other_service=written.other_service,
         clients=written.clients,

@@ -167,7 +167,8 @@ def test_who_cannot_name_a_client_is_one_source_and_an_app_password_gets_in_all_
 # ---- a crowd of refusals
 
 
-def test_a_hundred_refusals_a_second_leave_a_good_login_under_a_second(tmp_path):
+@each_kind
+def test_a_hundred_refusals_a_second_leave_a_good_login_under_a_second(tmp_path, kind):
     """Each takes a process of the host's, of which it has a hundred; a good login waits for a free one."""
     site = Site(tmp_path, sections="[throttle]\nenabled = false\n" + TABLES)
     login = site.add("alice@example.test", WEB)
@@ -179,7 +180,7 @@ def test_a_hundred_refusals_a_second_leave_a_good_login_under_a_second(tmp_path)
 
     def refused(number: int) -> None:
         with slots:
-            answers.append(ask_dovecot(site.folder / "dovecot-auth", login, f"wrong {number}"))
+            answers.append(ASKING[kind](site.folder / kind, login, f"wrong {number}"))
 
     with site.serving():
         threads = []
@@ -191,7 +192,7 @@ def test_a_hundred_refusals_a_second_leave_a_good_login_under_a_second(tmp_path)
             if number % 20 == 19:
                 began = time.monotonic()
                 with slots:
-                    assert ask_dovecot(site.folder / "dovecot-auth", login, app) == OK
+                    assert ASKING[kind](site.folder / kind, login, app) == OK
                 waits.append(time.monotonic() - began)
             time.sleep(0.01)
         for thread in threads:
