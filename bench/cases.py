@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bridge
 import dovecot
 import overload
 import revocation
@@ -230,6 +231,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "first-login": first_login,
     "right-of-ten": right_of_ten,
     "wrong-of-ten": wrong_of_ten,
+    **bridge.CASES,
     "memory": memory,
     "open": opening,
     "revocation": revocation.revocation,

@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from processes import Server, free_ports
@@ -53,6 +53,11 @@ passdb {{
 userdb {{
   driver = static
   args = uid=dovecot gid=dovecot home={folder}
+}}
+service auth {{
+  unix_listener bench-auth {{
+    mode = 0600
+  }}
 }}
 service anvil {{
   unix_listener anvil-auth-penalty {{
@@ -108,9 +113,18 @@ def front(site: Site, folder: Path) -> Iterator[Running]:
         yield running
 
 
-@contextmanager
-def hashing(site: Site, folder: Path) -> Iterator[Running]:
+def hashing(site: Site, folder: Path) -> AbstractContextManager[Running]:
     """The instance without it. Raises DidNotStart."""
+    return _sql(site, folder, "0")
+
+
+def remembering(site: Site, folder: Path) -> AbstractContextManager[Running]:
+    """The same with it: what is remembered of an SQL passdb is the hash. Raises DidNotStart."""
+    return _sql(site, folder, "64M")
+
+
+@contextmanager
+def _sql(site: Site, folder: Path, cache: str) -> Iterator[Running]:
     database, query = _folder(folder) / "users.sqlite", folder / "sql.conf"
     rows = [(account.login, f"{{ARGON2ID}}{account.records[0]}") for account in site.accounts]
     with closing(sqlite3.connect(database)) as connection, connection:
@@ -120,7 +134,7 @@ def hashing(site: Site, folder: Path) -> Iterator[Running]:
         f"driver = sqlite\nconnect = {database}\n"
         "password_query = SELECT login AS user, password FROM users WHERE login = '%u'\n"
     )
-    with _running(site, folder, driver="sql", arguments=str(query), cache="0") as running:
+    with _running(site, folder, driver="sql", arguments=str(query), cache=cache) as running:
         yield running
 
 
@@ -138,4 +152,4 @@ def _running(site: Site, folder: Path, **passdb: str) -> Iterator[Running]:
     configuration.write_text(CONFIGURATION.format(site=site, folder=folder, cores=cores, ports=ports, **passdb))
     command = ("dovecot", "-F", "-c", configuration)
     with Server(command, list(ports.values()), folder / "dovecot.log") as server:
-        yield Running(server, ports)
+        yield Running(server, ports, folder / "run" / "bench-auth")

@@ -56,6 +56,12 @@ login_s = 600
 [log]
 file = "login.log"
 """
+BRIDGE = "auth.sock"
+BRIDGED = f"""
+[[bridge]]
+kind = "dovecot-auth"
+address = "unix:{BRIDGE}"
+"""
 LISTEN = """
 [[listen]]
 service = "{service}"
@@ -75,10 +81,11 @@ class Account:
 
 @dataclass(frozen=True)
 class Running:
-    """A server and where it listens, by the keys of LISTENERS."""
+    """A server and where it listens, by the keys of LISTENERS. auth_socket: Dovecot's own."""
 
     server: Server
     ports: dict[str, int]
+    auth_socket: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ class Site:
         tables = [
             LISTEN.format(service=service, tls=tls, port=ports[name]) for name, (service, tls) in LISTENERS.items()
         ]
-        self.layout.config.write_text(head + "".join(tables))
+        self.layout.config.write_text(head + "".join(tables) + BRIDGED)
         return ports
 
     def command(self, *words: str) -> tuple[str, ...]:

@@ -88,11 +88,12 @@ async def test_logins_over_tls_are_repeated_until_the_time_is_over():
 
 
 @pytest.mark.slow
-def test_a_case_runs_on_a_site_of_its_own(tmp_path):
+@pytest.mark.parametrize("case", ["imap-plain", "auth-16"])
+def test_a_case_runs_on_a_site_of_its_own(tmp_path, case):
     report = tmp_path / "report.json"
     options = ["--alone", "--seconds", "0.3", "--rounds", "1", "--accounts", "2", "--connections", "4", "--json"]
     done = subprocess.run(
-        [sys.executable, str(BENCH / "run.py"), "imap-plain", *options, str(report)],
+        [sys.executable, str(BENCH / "run.py"), case, *options, str(report)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -100,7 +101,7 @@ def test_a_case_runs_on_a_site_of_its_own(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(report.read_text())["rows"]
-    assert (row["case"], row["who"], row["surprises"], row["errors"]) == ("imap-plain", "mailauth", 0, 0)
+    assert (row["case"], row["who"], row["surprises"], row["errors"]) == (case, "mailauth", 0, 0)
     assert row["logins"] > 0
     assert row["cpu_us"] > 0
     assert "Dovecot: left out" in done.stdout

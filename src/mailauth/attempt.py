@@ -13,6 +13,7 @@ from ipaddress import IPv6Address
 
 MAPPED_IPV4 = "::ffff:"  # RFC 4291 section 2.5.5.2: an IPv4 peer seen through an IPv6 socket
 MAX_CLIENT_CHARS = 100
+BRIDGE = "bridge:"  # before its name, in place of an address: who asked does not say, or may not say, for whom
 
 
 class Service(StrEnum):
@@ -51,8 +52,9 @@ class Credential:
 class Attempt:
     """One try at logging in.
 
-    peer: the client's IP address as text, "" when there is none (a UNIX socket); a socket address tuple, an
-    `ipaddress` object and None are taken too. tls: whether the password came over TLS.
+    peer: the client's IP address as text, "" when there is none (a UNIX socket), BRIDGE and a name when only the bridge
+    is known that asks; a socket address tuple, an `ipaddress` object and None are taken too.
+    tls: whether the password came over TLS.
     client: the name the client gave itself (IMAP ID, SMTP EHLO), for the owner's list; never trusted.
     """
 

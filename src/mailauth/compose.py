@@ -12,11 +12,12 @@ import resource
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from mailauth import config, logs
 from mailauth.assembly import open_core, opened_store
+from mailauth.bridgeheads import open_bridges
 from mailauth.config import Settings
 from mailauth.interfaces import Authenticator
 from mailauth.listeners import Doors
@@ -47,34 +48,39 @@ async def serve(
     ending: Callable[[], object] = lambda: None,
     around: Around = lambda app: app,
 ) -> None:
-    """Run all listeners and the portal until SIGTERM or SIGINT; SIGHUP reads the certificates again.
+    """Run all listeners, bridges and the portal until SIGTERM or SIGINT; SIGHUP reads the certificates again.
 
     ready: told once, when connections are accepted, with a line for each listener. ending: told when a signal has
     come. around: puts something before the portal's application.
-    Raises what open_core and open_portal raise, BadCertificate and CannotListen, and then nothing has been served.
+    Raises what open_core, open_bridges and open_portal raise, BadCertificate and CannotListen, and then nothing has
+    been served.
     """
     keep_memory_private()
     _raise_descriptor_limit()
     stream = logs.configure(settings.log.level, settings.log.file)
     context = _tls(settings)
-    async with open_core(settings) as core:
+    async with AsyncExitStack() as stack:
+        core = await stack.enter_async_context(open_core(settings))
         census = _census(settings)
         doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions)
-        async with open_portal(core, context, doors.carrier(), around) as portal:
-            server = Server(census, doors.open())
-            login_log = logs.LoginLog(stream.write)
-            core.events.subscribe(login_log)
-            over = _told_to_end(settings, context)
-            await server.start()
-            await portal.start()
-            gc.freeze()  # what is here now stays: the collector need not walk it again and again
-            ready([f"listening {name}" for name in (*[door.name for door in server.doors], *portal.names)])
-            try:
-                await over.wait()
-                ending()
-            finally:
-                await asyncio.gather(portal.stop(), server.stop())
-                login_log.flush()
+        portal = await stack.enter_async_context(open_portal(core, context, doors.carrier(), around))
+        bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions))
+        server = Server(census, doors.open())
+        login_log = logs.LoginLog(stream.write)
+        core.events.subscribe(login_log)
+        over = _told_to_end(settings, context)
+        await server.start()
+        await bridges.start()
+        await portal.start()
+        gc.freeze()  # what is here now stays: the collector need not walk it again and again
+        names = (*[door.name for door in server.doors], *bridges.names, *portal.names)
+        ready([f"listening {name}" for name in names])
+        try:
+            await over.wait()
+            ending()
+        finally:
+            await asyncio.gather(portal.stop(), bridges.stop(), server.stop())
+            login_log.flush()
 
 
 def _census(settings: Settings) -> Census:

@@ -65,7 +65,19 @@ class Named:
     client: str
 
 
-Action = Send | Judge | StartTLS | Enter | Named | Close
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Close at once and lose what was not sent yet, so that the peer hears of it before it writes again (TCP's RST)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Tell the operator, once in a while. text: ours, and never what a client sent."""
+
+    text: str
+
+
+Action = Send | Judge | StartTLS | Enter | Named | Close | Reset | Warn
 Actions = list[Action]
 
 
@@ -89,6 +101,26 @@ class Dialogue(Protocol):
 
     def eof(self) -> Actions:
         """The client has closed its sending half."""
+
+
+class BridgeDialogue(Protocol):
+    """Our half of a connection of a mail server that asks for its clients.
+
+    Several Judges may be open at once, and input goes on meanwhile; each is answered once, in any order, also after
+    `eof`. Its actions are Send, Judge, Close, Reset and Warn.
+    """
+
+    def opened(self) -> Actions:
+        """The connection is there, from somebody who may ask."""
+
+    def received(self, data: bytes, now: float) -> Actions:
+        """These bytes came, cut anywhere. now: monotonic seconds."""
+
+    def judged(self, ticket: int, outcome: Outcome) -> Actions:
+        """The answer to a Judge."""
+
+    def eof(self) -> Actions:
+        """The peer has closed its sending half."""
 
 
 class LineTooLong(Exception):

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from mailauth.attempt import BRIDGE
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -125,7 +127,8 @@ def pair(whence: str, account_id: int) -> str:
 def cleared_by(scope: str, subject: str) -> dict[str, Callable[[str], bool]]:
     """By kind, which subjects are cleared by this; of kinds that are not in it, none. Who is known stays known.
 
-    scope: ACCOUNTS, with an account's id; SOURCES, with an address or a network; EVERYTHING. Raises ValueError.
+    scope: ACCOUNTS, with an account's id; SOURCES, with an address, a network or a bridge; EVERYTHING.
+    Raises ValueError.
     """
     if scope == EVERYTHING:
         return dict.fromkeys(LIMITS, _any)
@@ -133,7 +136,7 @@ def cleared_by(scope: str, subject: str) -> dict[str, Callable[[str], bool]]:
         end = f"|{int(subject)}"
         return {"account": subject.__eq__, "reserve": _ends_with(end), "device": _ends_with(end)}
     if scope == SOURCES:
-        meets = _meets(ip_network(subject))
+        meets = subject.__eq__ if subject.startswith(BRIDGE) else _meets(ip_network(subject))
         return {"source": meets, "network": meets, "reserve": lambda of: meets(of.partition("|")[0])}
     raise ValueError(f"nothing is cleared by {scope!r}")
 

@@ -140,7 +140,7 @@ def test_nothing_to_serve_is_a_matter_of_configuration(mailauth: Cli, site: Path
     file.write_text(text[:start] + text[end:])
     said = mailauth("serve")
     assert said.code == 78
-    assert "nothing is to be served: there is no [[listen]] table and no [portal]; add one" in said.err
+    assert "nothing is to be served: there is no [[listen]], no [[bridge]], no [portal]; add one" in said.err
 
 
 def test_a_log_that_cannot_be_written_is_a_matter_of_configuration(mailauth: Cli, site: Path) -> None:

@@ -14,7 +14,7 @@ from mailauth import guessing
 from mailauth.accounts.finding import account_row, folded
 from mailauth.accounts.refusals import Refused
 from mailauth.accounts.unit import Unit, changing, looking
-from mailauth.attempt import address_text
+from mailauth.attempt import BRIDGE, address_text
 from mailauth.guessing import ACCOUNT, NETWORK, SOURCE, Limit
 from mailauth.store.changes import Effect
 from mailauth.store.engine import Row, Store
@@ -62,9 +62,9 @@ class _Target:
 
 
 def throttled(store: Store, subject: str | None = None, *, now: float | None = None) -> list[ThrottledView]:
-    """Who is slowed down now, the longest to wait first. subject: an account, an address or a network; None: all.
+    """Who is slowed down now, the longest to wait first.
 
-    Raises NoSuch, Refused, StoreUnavailable.
+    subject: an account, an address, a network or a bridge; None: all. Raises NoSuch, Refused, StoreUnavailable.
     """
     with looking(store, now) as unit:
         return throttled_in(unit, subject)
@@ -113,6 +113,8 @@ def _target(unit: Unit, subject: str | None) -> _Target:
     if "@" in subject:
         row = account_row(unit, folded(subject))
         return _Target(guessing.ACCOUNTS, str(row["id"]), row)
+    if subject.startswith(BRIDGE):
+        return _Target(guessing.SOURCES, subject)
     try:
         network = ip_network(address_text(subject.strip()), strict=False)
     except ValueError:

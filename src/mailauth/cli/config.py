@@ -33,7 +33,7 @@ def check(config_file: str | None, as_json: bool) -> None:
     settings = config.load(config.find(config_file))
     problems = [
         problem
-        for test in (_secrets, _key_file, _certificate, check_log, check_mailbox, _factors)
+        for test in (_secrets, _key_file, _certificate, check_log, check_mailbox, _factors, _bridges)
         for problem in _problems(test, settings)
     ]
     if as_json:
@@ -73,6 +73,12 @@ def _factors(settings: Settings) -> None:
     from mailauth.webportal import factors_of  # noqa: PLC0415
 
     factors_of(settings)
+
+
+def _bridges(settings: Settings) -> None:
+    from mailauth.bridgeheads import bridges_of  # noqa: PLC0415
+
+    bridges_of(settings)
 
 
 def _certificate(settings: Settings) -> None:

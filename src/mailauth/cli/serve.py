@@ -1,4 +1,4 @@
-"""`mailauth serve`: the listeners of the configuration, in the foreground."""
+"""`mailauth serve`: the listeners and bridges of the configuration, in the foreground."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from mailauth.cli import options
 @click.command("serve", short_help="Serve mail clients, in the foreground, until SIGTERM.")
 @options.config
 def command(config_file: str | None) -> None:
-    """Serve mail clients on every [[listen]] address of the configuration, in the foreground.
+    """Serve mail clients on every [[listen]] address of the configuration, and mail servers on every [[bridge]], in the
+    foreground.
 
     Once all of them accept connections there is a line for each on standard error, such as "listening imap
     127.0.0.1:1993 tls=implicit". SIGTERM and Ctrl-C say goodbye to the clients and end it with exit code 0; SIGHUP
@@ -24,8 +25,8 @@ def command(config_file: str | None) -> None:
     from mailauth.cli.running import run  # noqa: PLC0415
 
     settings = config.load(config.find(config_file))
-    if not settings.listen and settings.portal is None:
+    if not settings.listen and not settings.bridge and settings.portal is None:
         raise config.ConfigError(
-            f"{settings.source}: nothing is to be served: there is no [[listen]] table and no [portal]; add one"
+            f"{settings.source}: nothing is to be served: there is no [[listen]], no [[bridge]], no [portal]; add one"
         )
     run(settings, lambda lines: click.echo("\n".join(lines), err=True))

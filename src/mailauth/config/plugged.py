@@ -1,4 +1,4 @@
-"""The tables of plug-ins, one for each that is switched on: [factors.NAME], [gateways.NAME].
+"""The tables of plug-ins, one for each that is switched on: [factors.NAME], [gateways.NAME], and keys of [[bridge]].
 
 Rule: what a key of them may hold is the plug-in's to know, and it is asked when it is built. Here is what holds for all
 of them: the name, and that secrets stand in files of their own.
@@ -42,9 +42,13 @@ def tables(kind: str, raw: object, path: Path, folder: Path) -> tuple[Plugged, .
 
 
 def _table(kind: str, name: str, table: object, path: Path, folder: Path) -> Plugged:
-    where = f"{path}: [{kind}.{name}]"
     if type(table) is not dict:
         raise ConfigError(f"{path}: [{kind}] {name}: must be a table, written [{kind}.{name}]")
+    return one_table(name, f"{path}: [{kind}.{name}]", table, folder)
+
+
+def one_table(name: str, where: str, table: Mapping[str, object], folder: Path) -> Plugged:
+    """The keys of one plug-in, as they stand at `where`. Raises ConfigError."""
     options: dict[str, object] = {}
     secrets: dict[str, Secret] = {}
     for key, value in table.items():

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mailauth.config.plugged import KINDS, tables
+from mailauth.config.bridge import Bridge
+from mailauth.config.plugged import KINDS, one_table, tables
 from mailauth.config.settings import ABSENT, REPEATED, REQUIRED, SECTIONS, Settings
 from mailauth.config.values import ConfigError, Impossible, Secret
 
@@ -46,8 +47,8 @@ def load(path: Path) -> Settings:
         if name not in document:
             raise ConfigError(f"{path}: section [{name}] is missing; `mailauth init` writes a whole file")
     sections: dict[str, Any] = {
-        name: _listeners(document.get(name, []), path, file.parent)
-        if name == REPEATED
+        name: _repeated(name, document.get(name, []), path, file.parent)
+        if name in REPEATED
         else _section(name, document.get(name, {}), f"{path}: [{name}]", file.parent)
         for name in SECTIONS
         if name in document or name not in ABSENT
@@ -72,19 +73,19 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not valid TOML: {error}") from None
 
 
-def _listeners(tables: object, path: Path, folder: Path) -> tuple[Any, ...]:
+def _repeated(name: str, tables: object, path: Path, folder: Path) -> tuple[Any, ...]:
     if type(tables) is not list:
-        raise ConfigError(f"{path}: [{REPEATED}] must be written [[{REPEATED}]], once for each address")
-    return tuple(
-        [_section(REPEATED, table, f"{path}: [{REPEATED}] #{n}", folder) for n, table in enumerate(tables, start=1)]
-    )
+        raise ConfigError(f"{path}: [{name}] must be written [[{name}]], once for each address")
+    return tuple([_section(name, table, f"{path}: [{name}] #{n}", folder) for n, table in enumerate(tables, start=1)])
 
 
 def _section(name: str, table: object, where: str, folder: Path) -> Any:
     """One table as the dataclass of its section. where: the file and the section, for errors."""
     if type(table) is not dict:
         raise ConfigError(f"{where} must be a table, written [{name}] once")
-    fields = {field.name: field for field in dataclasses.fields(SECTIONS[name])}
+    fields = {field.name: field for field in dataclasses.fields(SECTIONS[name]) if field.metadata}
+    if name == "bridge":
+        return _bridge(table, fields, where, folder)
     if "password" in table and "password" not in fields:
         raise ConfigError(
             f"{where} password: a password does not stand in this file; write it into a file of its own and name that "
@@ -94,6 +95,16 @@ def _section(name: str, table: object, where: str, folder: Path) -> Any:
     values = {key: _value(field, table, where, folder) for key, field in fields.items()}
     try:
         return SECTIONS[name](**values)
+    except Impossible as fault:
+        raise ConfigError(f"{where} {fault.key}: {fault}") from None
+
+
+def _bridge(table: dict[str, object], fields: dict[str, Any], where: str, folder: Path) -> Bridge:
+    """A bridge; keys that not every kind has go to its plug-in."""
+    values = {key: _value(field, table, where, folder) for key, field in fields.items()}
+    own = {key: value for key, value in table.items() if key not in fields}
+    try:
+        return Bridge(**values, options=one_table(values["kind"], where, own, folder))
     except Impossible as fault:
         raise ConfigError(f"{where} {fault.key}: {fault}") from None
 

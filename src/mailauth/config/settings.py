@@ -1,8 +1,8 @@
 """Every section and key of mailauth.toml: what it means, what it may hold, and what it is when it is not written.
 
-Rule: this, with `bounds` and `portal`, is the one list. `reading` checks files against it, `writing` makes the file
-that `init` writes and the table in docs/configuration.md from it. What one section alone cannot say is checked in its
-`__post_init__`.
+Rule: this, with `bounds`, `bridge` and `portal`, is the one list. `reading` checks files against it, `writing` makes
+the file that `init` writes and the table in docs/configuration.md from it. What one section alone cannot say is checked
+in its `__post_init__`.
 """
 # ruff: noqa: RUF009  `key` makes dataclass fields
 
@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from mailauth import apppassword
 from mailauth.attempt import Service
 from mailauth.config.bounds import Hashing, Limits, Replies, Retention, Throttle
+from mailauth.config.bridge import Bridge, UnixPath
 from mailauth.config.plugged import Plugged
 from mailauth.config.portal import Portal
 from mailauth.config.values import (
@@ -174,13 +175,14 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole file. source: where it was read; listen: in the order of the file."""
+    """The whole file. source: where it was read; listen, bridge: in the order of the file."""
 
     source: Path
     store: Store
     key: Key
     tls: Tls | None = None
     listen: tuple[Listen, ...] = ()
+    bridge: tuple[Bridge, ...] = ()
     mailbox: Mailbox = Mailbox()
     submission: Submission = Submission()
     relay: Relay | None = None
@@ -204,15 +206,34 @@ class Settings:
                     raise Impossible(
                         f"[listen] #{number} address", f"{listener.address} is taken by [listen] #{other} already"
                     )
+        self._check_bridges()
         if self.portal is not None:
             self._check_portal(self.portal)
+
+    def _check_bridges(self) -> None:
+        taken: list[tuple[str, Address | UnixPath]]
+        taken = [(f"[listen] #{number}", listener.address) for number, listener in enumerate(self.listen, start=1)]
+        for number, bridge in enumerate(self.bridge, start=1):
+            for name, other in taken:
+                if _collide(bridge.address, other):
+                    raise Impossible(f"[bridge] #{number} address", f"{other} is taken by {name} already")
+            taken.append((f"[bridge] #{number}", bridge.address))
 
     def _check_portal(self, portal: Portal) -> None:
         if portal.own_tls and self.tls is None:
             raise Impossible("[portal] public_url", "is https://, which needs a section [tls], or trusted_proxies")
-        for number, listener in enumerate(self.listen, start=1):
-            if _overlap(portal.address, listener.address):
-                raise Impossible("[portal] address", f"{portal.address} is taken by [listen] #{number} already")
+        taken: list[tuple[str, Address | UnixPath]]
+        taken = [(f"[listen] #{number}", listener.address) for number, listener in enumerate(self.listen, start=1)]
+        taken += [(f"[bridge] #{number}", bridge.address) for number, bridge in enumerate(self.bridge, start=1)]
+        for name, other in taken:
+            if _collide(portal.address, other):
+                raise Impossible("[portal] address", f"{portal.address} is taken by {name} already")
+
+
+def _collide(one: Address | UnixPath, other: Address | UnixPath) -> bool:
+    if isinstance(one, Address) and isinstance(other, Address):
+        return _overlap(one, other)
+    return one == other
 
 
 def _overlap(one: Address, other: Address) -> bool:
@@ -236,6 +257,7 @@ SECTIONS: dict[str, type] = {
     "key": Key,
     "tls": Tls,
     "listen": Listen,
+    "bridge": Bridge,
     "mailbox": Mailbox,
     "submission": Submission,
     "relay": Relay,
@@ -251,7 +273,8 @@ SECTIONS: dict[str, type] = {
 REQUIRED = ("store", "key")
 ABSENT = (
     "tls",
+    "bridge",
     "relay",
     "portal",
 )  # sections that may be missing altogether; of the others, missing means all defaults
-REPEATED = "listen"
+REPEATED = ("listen", "bridge")

@@ -120,6 +120,29 @@ def member(enum: type[StrEnum]) -> Kind:
     return Kind(words.told, lambda value, folder: enum(words.read(value, folder)))
 
 
+def members(enum: type[StrEnum]) -> Kind:
+    """Some values of an enumeration, each once."""
+    one = member(enum)
+
+    def read(value: object, folder: Path) -> tuple[StrEnum, ...]:
+        if type(value) is not list:
+            raise ValueError(f"must be a list of {one.told}")
+        return tuple(dict.fromkeys([one.read(item, folder) for item in value]))
+
+    return Kind(f"a list of {one.told}", read)
+
+
+def texts(told: str) -> Kind:
+    """Some texts, none of them empty."""
+
+    def read(value: object, folder: Path) -> tuple[str, ...]:  # noqa: ARG001
+        if type(value) is not list or not all(_text(item) for item in value):
+            raise ValueError("must be a list of texts, none of them empty")
+        return tuple(value)
+
+    return Kind(told, read)
+
+
 def whole(least: int, most: int) -> Kind:
     """A whole number within bounds."""
     told = f"{least} to {most}"

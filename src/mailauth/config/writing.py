@@ -55,17 +55,18 @@ text messages; `[factors.sms]` names one as `gateway = "NAME"`. Their keys are i
 def render(overrides: Mapping[str, Mapping[str, object] | Sequence[Mapping[str, object]]]) -> str:
     """The file as TOML, every key with its comment.
 
-    overrides: for each section, the keys that are not at their default, as TOML values; for `listen`, a list of such.
+    overrides: for each section, the keys that are not at their default, as TOML values; for `listen` and `bridge`, a
+    list of such.
     A section that may be absent, and is not named here, is written as comments.
     """
     parts = [HEAD]
     for name, section in SECTIONS.items():
         given = overrides.get(name, {})
-        if name == REPEATED:
+        if name in ABSENT and name not in overrides:
+            parts.append(_table(name, section, {}, mark="#"))
+        elif name in REPEATED:
             tables: Any = given
             parts += [_table(name, section, table, brief=number > 0) for number, table in enumerate(tables)]
-        elif name in ABSENT and name not in overrides:
-            parts.append(_table(name, section, {}, mark="#"))
         else:
             parts.append(_table(name, section, given))  # type: ignore[arg-type]
     return "\n".join([*parts, PLUGGED])
@@ -73,10 +74,10 @@ def render(overrides: Mapping[str, Mapping[str, object] | Sequence[Mapping[str, 
 
 def _table(name: str, section: type, given: Mapping[str, object], *, brief: bool = False, mark: str = "") -> str:
     """One table. brief: without comments, and without what stands at its default; mark: stands before what counts."""
-    lines = [mark + (f"[[{name}]]" if name == REPEATED else f"[{name}]")]
+    lines = [mark + (f"[[{name}]]" if name in REPEATED else f"[{name}]")]
     if not brief:
         lines.insert(0, f"# {_told(section)}")
-    for field in dataclasses.fields(section):
+    for field in written(section):
         default = field.metadata["default"]
         value = given.get(field.name, default)
         if brief and value == default:
@@ -86,6 +87,11 @@ def _table(name: str, section: type, given: Mapping[str, object], *, brief: bool
         unset = value is None or value is dataclasses.MISSING
         lines.append(f'#{field.name} = ""' if unset else f"{mark}{field.name} = {_toml(value)}")
     return "\n".join(lines) + "\n"
+
+
+def written(section: type) -> list[dataclasses.Field[Any]]:
+    """The fields of a section that stand in the file under their own names."""
+    return [field for field in dataclasses.fields(section) if field.metadata]
 
 
 def _toml(value: object) -> str:
@@ -103,9 +109,9 @@ def page() -> str:
     for name, section in SECTIONS.items():
         rows = [
             f"| `{field.name}` | {field.metadata['kind'].told} | {_default(field)} | {field.metadata['doc']} |"
-            for field in dataclasses.fields(section)
+            for field in written(section)
         ]
-        heading = f"## [[{name}]]" if name == REPEATED else f"## [{name}]"
+        heading = f"## [[{name}]]" if name in REPEATED else f"## [{name}]"
         head = "| Key | Holds | Default | Meaning |\n| --- | --- | --- | --- |"
         parts.append("\n".join([heading, "", _told(section), "", head, *rows]) + "\n")
     parts.append(PAGE_PLUGGED)

@@ -1,8 +1,9 @@
 """How connections come in at one door: accepted by the event loop, or one by one by ourselves.
 
 Where nothing comes before the first word, the event loop's own C code accepts, and the connection counts itself as
-soon as it is made. Where a PROXY header or a handshake comes first, we accept, so that it counts all the while and can
-be cut. Accepting takes 5 to 15 us more then: nothing beside a handshake, but a tenth of a login without one.
+soon as it is made. Where a PROXY header or a handshake comes first, or not everybody may come in, we accept, so that
+it counts all the while and can be cut. Accepting takes 5 to 15 us more then: nothing beside a handshake, but a tenth of
+a login without one.
 Rule: whatever accepting meets, it goes on; `look`, called every second, takes up again what had to stop.
 """
 
@@ -148,6 +149,9 @@ class CountedEntrance:
             self._receive(sock, address_text(address))
 
     def _receive(self, sock: socket.socket, peer: str) -> None:
+        if self.door.admits is not None and not self.door.admits(sock):
+            sock.close()
+            return
         is_proxy = _is_within(peer, self.door.proxies)
         arrival = Arrival(peer)
         # One that will be able to speak has its source counted when it can be told that there are too many.

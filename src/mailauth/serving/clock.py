@@ -42,3 +42,32 @@ class RefusalClock:
 
     def _strike(self, tick: int) -> None:
         self._waiting.pop(tick).set_result(None)
+
+
+class FewHeld:
+    """Holds refusals by a clock, but never more than so many at once: the one held longest leaves for a new one.
+
+    For a mail server that has a process or a place taken as long as it waits for us.
+    """
+
+    def __init__(self, clock: RefusalClock, most: int) -> None:
+        self._clock = clock
+        self._most = most
+        self._held: dict[asyncio.Task[bool], None] = {}
+
+    async def hold(self, arrived: float) -> bool:
+        """As RefusalClock.hold, or shorter."""
+        if self._clock.delay_s <= 0:
+            return True
+        while len(self._held) >= self._most:
+            longest = next(iter(self._held))
+            del self._held[longest]
+            longest.cancel()
+        held = asyncio.get_running_loop().create_task(self._clock.hold(arrived))
+        self._held[held] = None
+        try:
+            await asyncio.wait([held])
+        finally:
+            self._held.pop(held, None)
+            held.cancel()
+        return held.cancelled() or held.result()

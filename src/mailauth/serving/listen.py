@@ -30,6 +30,7 @@ class Door:
     """One listening address. protocol: makes a connection's protocol; its argument is the client that a proxy named.
 
     tls: for implicit TLS only. proxies: networks whose connections must begin with a PROXY header.
+    admits: whether this connection may come in at all, asked before a word is said; None: whoever can connect.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Door:
     tls: ssl.SSLContext | None = None
     handshake_s: float = 15.0
     proxies: Sequence[IPv4Network | IPv6Network] = ()
+    admits: Callable[[socket.socket], bool] | None = None
 
 
 def bind(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
@@ -88,7 +90,7 @@ class Server:
         for door in self.doors:
             entrance = (
                 CountedEntrance(door, self.census, self._shortage)
-                if door.tls is not None or door.proxies
+                if door.tls is not None or door.proxies or door.admits is not None
                 else LoopEntrance(door, self._shortage)
             )
             self._entrances.append(entrance)

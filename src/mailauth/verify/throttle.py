@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mailauth import guessing
-from mailauth.attempt import Attempt
+from mailauth.attempt import BRIDGE, Attempt
 from mailauth.guessing import ACCOUNT, DEVICE, KNOWN, LIMITS, NETWORK, RESERVE, SOURCE, Count, Limit, Network, Told
 from mailauth.verdict import Outcome, Reject
 from mailauth.verify.buckets import Bucket, Buckets
@@ -214,10 +214,10 @@ class GuessThrottle:
         return any(kind in cleared and cleared[kind](subject) for cleared in self._cleared)
 
     def _placed(self, peer: str) -> Place | None:
-        """None: no address, which is not counted."""
+        """None: no address, which is not counted. A bridge that does not say for whom it asks is a source like any."""
         address = guessing.parsed(peer)
         if address is None:
-            return None
+            return Place(peer, peer, counted=True, private=False) if peer.startswith(BRIDGE) else None
         counted = not any(address in network for network in self._trusted)
         return Place(guessing.source_of(address), guessing.network_of(address), counted, is_private(address))
 

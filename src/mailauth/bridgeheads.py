@@ -1,0 +1,155 @@
+"""One door for each [[bridge]] of the configuration: which dialogue, who may connect, what is kept waiting.
+
+Rule: wiring only, like `listeners`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+
+from mailauth import plugins
+from mailauth.bridges.bridge import Bridge, Terms
+from mailauth.config import Address, ConfigError, Settings
+from mailauth.config import bridge as section
+from mailauth.factors.section import BadSection, Section
+from mailauth.interfaces import Authenticator
+from mailauth.plugins import NoSuchPlugin
+from mailauth.serving import peercred
+from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse
+from mailauth.serving.census import Census
+from mailauth.serving.clock import FewHeld, RefusalClock
+from mailauth.serving.inherited import Inherited
+from mailauth.serving.listen import CannotListen, Door, Server, bind
+from mailauth.serving.sessions import LiveSessions
+from mailauth.serving.tokens import Tokens
+from mailauth.serving.unixsocket import UnixSocket, bind_unix
+
+CONNECTIONS = 4  # for each slot of the host; beyond that the oldest that never asked anything goes
+HELD = 4  # one slot in so many may be kept waiting
+
+
+def bridges_of(settings: Settings) -> list[Bridge]:
+    """The bridges that the configuration names, in its order. Raises ConfigError."""
+    return [_built(written, settings.replies.help_line) for written in settings.bridge]
+
+
+def _built(written: section.Bridge, help_line: str) -> Bridge:
+    options = written.options
+    terms = Terms(
+        name=written.kind.replace("_", "-"),
+        services=frozenset(written.services),
+        other_service=written.other_service,
+        clients=written.clients,
+        help_line=help_line,
+        admits=None
+        if written.token_file is None
+        else Tokens(written.token_file.source, written.token_file.read).admits,
+    )
+    try:
+        bridge: Bridge = plugins.load("bridges", written.kind, Section(options.values(), {"terms": terms}))
+    except BadSection as bad:
+        near = get_close_matches(bad.key, [field.name for field in dataclasses.fields(section.Bridge)], n=1)
+        advice = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{options.where} {bad.key}: {bad}{advice}") from None
+    except NoSuchPlugin as missing:
+        raise ConfigError(f"{options.where} kind: {missing}") from None
+    return bridge
+
+
+@dataclass(frozen=True, slots=True)
+class Bridgehead:
+    """One bridge, bound. name: for the line that says what listens."""
+
+    name: str
+    server: Server
+    house: BridgeHouse
+
+    async def stop(self) -> None:
+        """Accept no more, close what is open, and let go of what is still judged."""
+        await self.server.stop()
+        await self.house.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Bridgeheads:
+    """All of them."""
+
+    heads: Sequence[Bridgehead] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """For the lines that say what listens."""
+        return tuple([head.name for head in self.heads])
+
+    async def start(self) -> None:
+        """Accept connections from now on."""
+        for head in self.heads:
+            await head.server.start()
+
+    async def stop(self) -> None:
+        """Accept no more, and close what is open."""
+        await asyncio.gather(*[head.stop() for head in self.heads])
+
+
+@contextmanager
+def open_bridges(settings: Settings, authenticator: Authenticator, sessions: LiveSessions) -> Iterator[Bridgeheads]:
+    """The bridges of the configuration, bound and not yet served; in the end their sockets are taken away.
+
+    Raises ConfigError, CannotListen.
+    """
+    with ExitStack() as stack:
+        built = bridges_of(settings)
+        inherited = Inherited()
+        stack.callback(inherited.close)
+        heads = []
+        for number, (written, bridge) in enumerate(zip(settings.bridge, built, strict=True), start=1):
+            try:
+                house = _house(written, bridge, settings, authenticator, sessions)
+                name = f"bridge {house.name}"
+                door = _door(stack, name, written, house, inherited)
+                heads.append(Bridgehead(name, Server(house.census, [door]), house))
+            except CannotListen as error:
+                raise CannotListen(f"{settings.source}: [[bridge]] #{number} address: {error}") from None
+            except peercred.NoSuchName as error:
+                raise ConfigError(f"{settings.source}: [[bridge]] #{number}: {error}") from None
+        inherited.close()
+        yield Bridgeheads(heads)
+
+
+def _house(
+    written: section.Bridge, bridge: Bridge, settings: Settings, authenticator: Authenticator, sessions: LiveSessions
+) -> BridgeHouse:
+    most = CONNECTIONS * written.slots
+    clock = RefusalClock(min(settings.replies.refusal_delay_s, HOLD_MOST_S))
+    return BridgeHouse(
+        name=f"{written.kind} {written.address}",
+        dialogue=bridge.dialogue,
+        authenticator=authenticator,
+        census=Census(most, most),
+        held=None if bridge.host_waits else FewHeld(clock, written.slots // HELD),
+        silence_s=bridge.silence_s,
+        sessions=sessions,
+    )
+
+
+def _door(stack: ExitStack, name: str, written: section.Bridge, house: BridgeHouse, inherited: Inherited) -> Door:
+    protocol = partial(BridgeConnection, house)
+    address = written.address
+    if isinstance(address, Address):
+        sock = inherited.take((address.host, address.port)) or bind(address.host, address.port)
+        stack.callback(sock.close)
+        return Door(name, sock, protocol, admits=peercred.NetworkPeers(name, written.hosts))
+    groups = [*written.groups, *filter(None, [written.socket_group])]
+    admits = peercred.LocalPeers(name, [*map(peercred.user_id, written.users)], [*map(peercred.group_id, groups)])
+    group = peercred.group_id(written.socket_group) if written.socket_group else None
+    given = inherited.take(address.path)
+    bound = bind_unix(address.path, written.socket_mode, group) if given is None else UnixSocket(address.path, given)
+    stack.callback(bound.sock.close)
+    stack.callback(bound.remove)
+    return Door(name, bound.sock, protocol, admits=admits)

@@ -1,0 +1,82 @@
+"""What a bridge is to the program, and what the program tells each of them: for whom the host may ask.
+
+Rule: a bridge parses and spells. It never judges, waits or reads a clock; `serving.bridging` drives its dialogues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Protocol
+
+from mailauth.attempt import BRIDGE, Attempt, Credential, Service, address_text
+from mailauth.dialogue import BridgeDialogue
+
+# What mail servers call a service (RFC 4422 section 5 and what they send beside it), and what it is to an account.
+SERVICES = {
+    **dict.fromkeys(("imap", "imaps", "imap4"), Service.IMAP),
+    **dict.fromkeys(("sieve", "managesieve"), Service.IMAP),  # the filters of the mailbox that IMAP opens
+    **dict.fromkeys(("pop3", "pop3s", "pop"), Service.POP3),
+    **dict.fromkeys(("smtp", "smtps", "submission", "submissions"), Service.SMTP),
+}
+MOST_PEERS = 8192  # addresses of which it is remembered what they count as
+NOT_SERVED = "asks for a service that it does not serve (services, other_service of its [[bridge]]); it is told: later"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the configuration says of one bridge, as far as its dialogues need it.
+
+    name: of its kind. other_service: what a service of an unknown name counts as. help_line: ours, for refusals.
+    admits: whether this is the host's token, compared in constant time; None: no token is configured.
+    """
+
+    name: str
+    services: frozenset[Service] = frozenset(Service)
+    other_service: Service | None = None
+    clients: Sequence[IPv4Network | IPv6Network] = ()
+    help_line: str = ""
+    admits: Callable[[bytes], bool] | None = None
+    _peers: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def service(self, named: str) -> Service | None:
+        """The service that the host calls so; None: it is not served, and nobody can be judged."""
+        service = SERVICES.get(named.lower(), self.other_service)
+        return service if service in self.services else None
+
+    def peer(self, named: str) -> str:
+        """The source that a login counts for: the client, if the host names one it may name; else the bridge."""
+        peer = self._peers.get(named)
+        if peer is None:
+            if len(self._peers) >= MOST_PEERS:
+                self._peers.clear()
+            peer = self._peers[named] = self._source(address_text(named))
+        return peer
+
+    def _source(self, named: str) -> str:
+        try:
+            address = ip_address(named)
+        except ValueError:
+            return BRIDGE + self.name
+        return str(address) if any(address in network for network in self.clients) else BRIDGE + self.name
+
+    def attempt(self, credential: Credential, service: Service, client: str, *, tls: bool, name: str = "") -> Attempt:
+        """One try of a client of the host's. client: its address as the host names it, "" for none."""
+        return Attempt(credential, service, self.peer(client), tls, name)
+
+
+class Bridge(Protocol):
+    """What `build` of a module of this folder returns, for one [[bridge]] of the configuration.
+
+    host_waits: whether the host keeps a refused client waiting; otherwise we do. silence_s: how long a connection may
+    be open without a whole request; None: as long as it likes.
+    """
+
+    @property
+    def host_waits(self) -> bool: ...
+    @property
+    def silence_s(self) -> float | None: ...
+
+    def dialogue(self) -> BridgeDialogue:
+        """One connection's."""

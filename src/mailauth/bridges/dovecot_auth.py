@@ -1,0 +1,291 @@
+"""The Dovecot auth client protocol, version 1, as its server: Postfix, Exim, maddy, Haraka and others ask by it.
+
+Source: Dovecot's documentation, "Authentication Protocol"; Postfix's xsasl_dovecot_server.c and Exim's dovecot.c for
+what they make of it. Rule: a dialogue of many exchanges, told apart by their ids. Postfix and Exim read every FAIL as a
+wrong password, so a peer that announces version 1.0, as they do, hears of a Defer by the end of the connection.
+"""
+
+# ruff: noqa: RUF009  `option` makes dataclass fields
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, assert_never
+
+from mailauth.attempt import Credential, Service
+from mailauth.bridges.bridge import NOT_SERVED, Terms
+from mailauth.dialogue import Action, Actions, Close, Judge, Reset, Send, Warn
+from mailauth.factors.section import one_of, option, read
+from mailauth.sasl.encoded import Broken, EncodedExchange, Prompt, Turn
+from mailauth.sasl.login import Login
+from mailauth.sasl.mechanism import Factory
+from mailauth.sasl.plain import Plain
+from mailauth.verdict import Accept, Defer, Outcome, Reason, Reject
+
+MAJOR = b"1"
+MAX_LINE_BYTES = 16_384  # AUTH_CLIENT_MAX_LINE_LENGTH of Dovecot's auth-client-interface.h
+MAX_SAID_BYTES = 200  # of a reason, which Postfix puts into its reply line as it comes
+MAX_NAME_BYTES = 255  # a login is said back up to here; Exim's buffer holds 8192 bytes of one line
+MAX_PENDING = 16  # exchanges that wait for the client: Postfix never tells of one that the client has cancelled
+PENDING_S = 180.0
+MOST_TOLD = 64
+MECHANISMS: Mapping[str, Factory] = {mechanism.name: mechanism for mechanism in (Plain(), Login())}
+OFFER = b"VERSION\t1\t2\n" + b"".join(b"MECH\t%b\tplaintext\n" % name.encode() for name in MECHANISMS)
+CODES = {
+    **dict.fromkeys((Reason.DISABLED, Reason.DOMAIN_DISABLED, Reason.CLIENT_LOGON_OFF), b"user_disabled"),
+    **dict.fromkeys((Reason.SERVICE_OFF, Reason.SUSPENDED), b"user_disabled"),
+    Reason.EXPIRED: b"pass_expired",
+    Reason.AUTHZID: b"authz_fail",
+}
+ESCAPES = {b"0": b"\0", b"1": b"\1", b"t": b"\t", b"r": b"\r", b"n": b"\n"}  # behind 0x01; others stand for themselves
+REFUSED = "Authentication failed."
+NUMBERS = itertools.count(1)  # of connections
+ESCAPED = re.compile(b"\1(.?)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class DovecotAuth:
+    """The bridge, and the keys of its [[bridge]] that are its own."""
+
+    terms: Terms = option(doc="", wired=True)
+    tempfail: str = option(
+        "auto",
+        check=one_of("auto", "close", "code"),
+        doc="how `not now` is said: close ends the connection, code is for Dovecot's own programs; auto: by the peer",
+    )
+    host_waits: ClassVar[bool] = False
+    silence_s: ClassVar[float | None] = None  # Postfix keeps its connection as long as a process lives
+
+    def dialogue(self) -> DovecotAuthDialogue:
+        return DovecotAuthDialogue(self.terms, self.tempfail, next(NUMBERS))
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What an AUTH line says beside the exchange. client: the address; name: what the client calls itself."""
+
+    service: Service
+    client: str
+    tls: bool
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An exchange that waits for the client, since monotonic seconds."""
+
+    exchange: EncodedExchange
+    told: Circumstances
+    since: float
+
+
+class DovecotAuthDialogue:
+    """One connection. number: unique among those of this bridge."""
+
+    def __init__(self, terms: Terms, tempfail: str, number: int) -> None:
+        self._terms = terms
+        self._tempfail = tempfail
+        self._number = number
+        self._minor = 0  # until the peer says otherwise
+        self._unread = b""
+        self._now = 0.0
+        self._pending: OrderedDict[bytes, Pending] = OrderedDict()
+        self._judging: dict[int, tuple[bytes, bytes]] = {}  # by ticket: the id, and the login to say back
+        self._open: dict[bytes, int] = {}  # the ticket of each id that is still to be answered
+        self._told: dict[bytes, Circumstances | None] = {}  # what was made of the words of earlier requests
+        self._tickets = itertools.count(1)
+        self._over = False
+        self._done = False  # the peer says no more
+        self._out: list[Action] = []
+
+    # ---- inputs
+
+    def opened(self) -> Actions:
+        """All of it at once: Exim says nothing before DONE; and MECH before SPID, or they take it for the master's."""
+        last = f"SPID\t{os.getpid()}\nCUID\t{self._number}\nCOOKIE\t{secrets.token_hex(16)}\nDONE\n"
+        return [Send(OFFER + last.encode())]
+
+    def received(self, data: bytes, now: float) -> Actions:
+        self._now = now
+        *lines, unread = (self._unread + data).split(b"\n")
+        self._unread = unread
+        for line in lines:
+            if self._over:
+                break
+            if len(line) >= MAX_LINE_BYTES:
+                self._leave("sent a line longer than the protocol allows")
+            else:
+                self._line(line)
+        if not self._over and len(unread) >= MAX_LINE_BYTES:
+            self._leave("sent a line longer than the protocol allows")
+        return self._flush()
+
+    def judged(self, ticket: int, outcome: Outcome) -> Actions:
+        number, login = self._judging.pop(ticket, (b"", b""))
+        if self._over:
+            return []
+        if self._open.get(number) == ticket:  # otherwise it was cancelled, and the id may be another's by now
+            del self._open[number]
+            self._answer(number, outcome, login)
+        if self._done and not self._judging and not self._over:
+            self._leave()
+        return self._flush()
+
+    def eof(self) -> Actions:
+        self._done = True
+        if not self._judging:
+            self._leave()
+        return self._flush()
+
+    # ---- what the peer says
+
+    def _line(self, line: bytes) -> None:
+        if line.startswith(b"AUTH\t"):
+            self._auth(line)
+            return
+        command, *words = line.split(b"\t", 2)
+        if command == b"CONT" and len(words) == 2:
+            self._cont(*words)
+        elif command == b"CANCEL" and words:
+            self._pending.pop(words[0], None)
+            self._open.pop(words[0], None)
+        elif command == b"VERSION":
+            self._version(words)
+        # Whatever else there is (CPID, and what later versions add) is passed over, as the protocol wants it.
+
+    def _version(self, words: list[bytes]) -> None:
+        if len(words) != 2 or words[0] != MAJOR or not words[1].isdigit():
+            self._leave("speaks another version of the protocol")
+        else:
+            self._minor = int(words[1][:4])
+
+    def _auth(self, line: bytes) -> None:
+        head, _, response = line.partition(b"\tresp=")  # always the last: what stands behind it is its value
+        _, number, mechanism, words = (*head.split(b"\t", 3), b"", b"")[:4]
+        if not number.isdigit() or len(number) > 10 or number in self._open or not mechanism:
+            self._leave("sent a request that cannot be told from another")
+            return
+        if self._pending:
+            self._pending.pop(number, None)
+        if words in self._told:
+            told = self._told[words]
+        else:
+            if len(self._told) >= MOST_TOLD:
+                self._told.clear()
+            told = self._told[words] = self._circumstances(words.split(b"\t"))
+        if told is None:
+            self._out.append(Warn(NOT_SERVED))
+            self._later(number, b"")
+            return
+        factory = MECHANISMS.get(mechanism.decode("ascii", "replace").upper())
+        if factory is None:
+            self._fail(number, reason=b"Unsupported authentication mechanism.")
+            return
+        exchange = EncodedExchange(factory)
+        # Exim sends an empty value where the client has sent none.
+        self._turn(number, exchange, told, exchange.begin(response or None))
+
+    def _circumstances(self, words: list[bytes]) -> Circumstances | None:
+        given: dict[bytes, bytes] = {}
+        for word in words:
+            key, _, value = word.partition(b"=")
+            given[key] = value
+        service = self._terms.service(_text(given.get(b"service", b"")))
+        if service is None:
+            return None
+        tls = given.get(b"secured", b"no") in {b"", b"tls", b"TLS"}
+        name = "".join(c for c in _text(given.get(b"client_id", b""))[:100] if c.isprintable())
+        return Circumstances(service, _text(given.get(b"rip", b"")), tls, name)
+
+    def _cont(self, number: bytes, response: bytes) -> None:
+        pending = self._pending.pop(number, None)
+        if pending is not None and self._now - pending.since < PENDING_S:
+            self._turn(number, pending.exchange, pending.told, pending.exchange.answer(response))
+        elif number not in self._open:
+            self._later(number, b"")  # forgotten: says nothing about the password
+
+    def _turn(self, number: bytes, exchange: EncodedExchange, told: Circumstances, turn: Turn) -> None:
+        if isinstance(turn, Credential):
+            ticket = next(self._tickets)
+            self._judging[ticket] = (number, _shown(turn.authcid))
+            self._open[number] = ticket
+            attempt = self._terms.attempt(turn, told.service, told.client, tls=told.tls, name=told.name)
+            self._out.append(Judge(ticket, attempt))
+        elif isinstance(turn, Prompt):
+            while len(self._pending) >= MAX_PENDING:
+                self._pending.popitem(last=False)
+            self._pending[number] = Pending(exchange, told, self._now)
+            self._out.append(Send(b"CONT\t%b\t%b\n" % (number, turn.line)))
+        else:
+            self._broken(number, turn)
+
+    # ---- what it hears
+
+    def _broken(self, number: bytes, broken: Broken) -> None:
+        self._fail(number, code=b"invalid_base64" if b"base64" in broken.text else b"", reason=broken.text)
+
+    def _answer(self, number: bytes, outcome: Outcome, login: bytes) -> None:
+        match outcome:
+            case Accept(principal):
+                self._out.append(Send(b"OK\t%b\tuser=%b\n" % (number, principal.login.encode())))
+            case Reject(reason):
+                self._fail(number, login, CODES.get(reason, b""), _reason(self._terms.help_line))
+            case Defer():
+                self._later(number, login)
+            case _:
+                assert_never(outcome)
+
+    def _fail(self, number: bytes, login: bytes = b"", code: bytes = b"", reason: bytes = b"") -> None:
+        said = [b"FAIL", number]
+        said += [key + b"=" + value for key, value in ((b"user", login), (b"code", code), (b"reason", reason)) if value]
+        self._out.append(Send(b"\t".join(said) + b"\n"))
+
+    def _later(self, number: bytes, login: bytes) -> None:
+        """Not judged. A connection that ends takes its other exchanges along: they are told later, too."""
+        if self._tempfail == "code" or (self._tempfail == "auto" and self._minor > 0):
+            user = b"\tuser=" + login if login else b""
+            self._out.append(Send(b"FAIL\t%b%b\tcode=temp_fail\ttemp\n" % (number, user)))
+            return
+        self._over = True
+        self._out.append(Reset())
+
+    def _leave(self, why: str = "") -> None:
+        self._over = True
+        self._unread = b""
+        if why:
+            self._out.append(Warn(why))
+        self._out.append(Close())
+
+    def _flush(self) -> Actions:
+        out, self._out = self._out, []
+        return out
+
+
+def _text(value: bytes) -> str:
+    if b"\1" in value:
+        value = ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]), value)
+    return value.decode("utf-8", "replace")
+
+
+def _shown(login: str) -> bytes:
+    """The login as it may be said back: neither Postfix nor Exim undoes an escape, so what would need one is not."""
+    encoded = login.encode()
+    return encoded if login.isprintable() and len(encoded) <= MAX_NAME_BYTES else b""
+
+
+def _reason(help_line: str) -> bytes:
+    """What Postfix shows behind its own words. SMTP replies are ASCII, so a help line that is not stays out."""
+    said = f"{REFUSED} {help_line}" if help_line and help_line.isascii() else REFUSED
+    return said.encode()[:MAX_SAID_BYTES]
+
+
+def build(section: Mapping[str, object]) -> DovecotAuth:
+    """The plug-in's entry. Raises BadSection."""
+    bridge: DovecotAuth = read(DovecotAuth, section)
+    return bridge

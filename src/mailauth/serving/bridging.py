@@ -1,0 +1,226 @@
+"""Drives the dialogue of a bridge over a real connection: many requests at once, each answered in time or deferred.
+
+Rule: knows no protocol. A request is answered once. Nothing of ours keeps a host waiting longer than DECIDE_S, and what
+is judged after that is judged to its end, told to nobody, and on record like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from mailauth.dialogue import Actions, BridgeDialogue, Close, Ending, Judge, Reset, Send, Warn
+from mailauth.interfaces import Authenticator
+from mailauth.serving.census import Census
+from mailauth.serving.clock import FewHeld
+from mailauth.serving.sessions import LiveSessions
+from mailauth.verdict import Accept, Cause, Defer, Outcome, Reject
+
+DECIDE_S = 8.0  # Postfix gives up after ten seconds
+HOLD_MOST_S = 5.0  # of a refusal: so that it leaves before that
+LINGER_S = 5.0  # for a peer to read our last words
+MOST_JUDGED = 1000  # requests of one bridge; the hash queue has as many places
+WARN_S = 60.0  # between two lines that say the same
+MOST_WARNINGS = 64  # that are remembered
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class BridgeHouse:
+    """What all connections of one bridge share. held: the refusals that we keep back; None: the host does.
+
+    silence_s: see bridges.bridge.Bridge.
+    """
+
+    name: str
+    dialogue: Callable[[], BridgeDialogue]
+    authenticator: Authenticator
+    census: Census
+    held: FewHeld | None
+    silence_s: float | None = None
+    sessions: LiveSessions | None = None
+    judging: set[asyncio.Task[None]] = field(default_factory=set)
+    _warned: dict[str, float] = field(default_factory=dict)
+
+    def warn(self, text: str) -> None:
+        """Tell the operator, once a minute."""
+        now = asyncio.get_running_loop().time()
+        if now - self._warned.get(text, -WARN_S) < WARN_S:
+            return
+        if len(self._warned) >= MOST_WARNINGS:
+            self._warned.clear()
+        self._warned[text] = now
+        log.warning("bridge %s: a peer %s", self.name, text)
+
+    async def close(self) -> None:
+        """Nobody waits any more for what is still judged."""
+        for task in self.judging:
+            task.cancel()
+        await asyncio.gather(*self.judging, return_exceptions=True)
+
+
+class BridgeConnection(asyncio.Protocol):
+    """One connection of a host. The argument of doors, the client that a proxy named, is none here."""
+
+    def __init__(self, house: BridgeHouse, client: str | None = None) -> None:  # noqa: ARG002
+        self._house = house
+        self._dialogue = house.dialogue()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._open: dict[int, float] = {}  # tickets to be answered, and when they came, oldest first
+        self._timer: asyncio.TimerHandle | None = None  # one for everything: it looks when it strikes
+        self._quiet_since = self._loop.time()
+        self._cut_at: float | None = None  # goodbye was said
+
+    # ---- what the transport says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        if self._house.census.enter(self, "") is not None:
+            self._transport.abort()
+            return
+        self._do(self._dialogue.opened())
+        self._look_again()
+
+    def data_received(self, data: bytes) -> None:
+        self._do(self._dialogue.received(data, self._loop.time()))
+
+    def eof_received(self) -> bool:
+        self._do(self._dialogue.eof())
+        return True
+
+    def pause_writing(self) -> None:
+        if self._transport is not None:  # it does not read what we say: it need not say more
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._transport = None
+        self._open.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._house.census.leave(self)
+
+    # ---- what others say
+
+    def end(self, cause: Ending) -> None:  # noqa: ARG002  no host makes anything of the reason
+        """Close. What is not answered yet is not answered: to every host that is "not now"."""
+        idle = self._transport is not None and self._transport.get_write_buffer_size() == 0
+        self._do([Reset() if idle else Close()])
+
+    # ---- carrying out
+
+    def _do(self, actions: Actions) -> None:
+        for action in actions:
+            transport = self._transport
+            if transport is None or transport.is_closing():
+                return
+            kind = type(action)
+            if kind is Send:
+                transport.write(cast("Send", action).data)
+            elif kind is Judge:
+                self._begin(cast("Judge", action))
+            elif kind is Close:
+                transport.close()
+                self._cut_at = self._loop.time() + LINGER_S
+                self._look_again()
+            elif kind is Reset:
+                self._reset(transport)
+            elif kind is Warn:
+                self._house.warn(cast("Warn", action).text)
+
+    def _begin(self, judge: Judge) -> None:
+        house = self._house
+        now = self._loop.time()
+        self._open[judge.ticket] = now
+        if house.sessions is not None and house.sessions.unavailable():
+            self._answer(judge.ticket, Defer(Cause.STORE))
+        elif len(house.judging) >= MOST_JUDGED:
+            house.warn("asks for more at once than can be judged")
+            self._answer(judge.ticket, Defer(Cause.BUSY))
+        else:
+            task = self._loop.create_task(self._judged(judge, now))
+            house.judging.add(task)
+            task.add_done_callback(house.judging.discard)
+            if self._timer is None or self._timer.when() > now + DECIDE_S:
+                self._look_again()
+
+    async def _judged(self, judge: Judge, arrived: float) -> None:
+        house = self._house
+        outcome: Outcome
+        try:
+            outcome = await house.authenticator.authenticate(judge.attempt)
+        except Exception as bug:  # noqa: BLE001  somebody else's Authenticator: its faults judge nobody either
+            log.error("authenticator failed: %s", type(bug).__name__)
+            outcome = Defer(Cause.BUG)
+        if type(outcome) is Reject and house.held is not None and judge.ticket in self._open:
+            if not await house.held.hold(arrived):
+                outcome = Defer(Cause.LATE)
+        elif type(outcome) is Accept and self._is_out_of_date(outcome):
+            outcome = Defer(Cause.CHANGED)
+        self._answer(judge.ticket, outcome)
+
+    def _is_out_of_date(self, accept: Accept) -> bool:
+        """Whether what it stands on was changed since. There is no session of ours that the change would end."""
+        sessions, stay = self._house.sessions, accept.stay
+        if sessions is None or stay is None:
+            return False
+        return sessions.touched(stay.mark, accept.principal.account_id, stay.domain_id)
+
+    def _answer(self, ticket: int, outcome: Outcome) -> None:
+        if self._open.pop(ticket, None) is None:
+            return
+        if type(outcome) is Accept:
+            self._house.census.logged_in(self)  # others go first where room is needed
+        self._quiet_since = self._loop.time()
+        self._do(self._dialogue.judged(ticket, outcome))
+
+    def _reset(self, transport: asyncio.Transport) -> None:
+        """Postfix would write its next request into a connection that has only been closed, and defer that too."""
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+        transport.abort()
+
+    # ---- time
+
+    def _look_again(self) -> None:
+        """Have the timer strike when the next of the limits may have passed."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self._due()
+        if due is not None and self._transport is not None:
+            self._timer = self._loop.call_at(due, self._strike)
+
+    def _due(self) -> float | None:
+        if self._cut_at is not None:
+            return self._cut_at
+        if self._open:
+            return next(iter(self._open.values())) + DECIDE_S
+        silence_s = self._house.silence_s
+        return None if silence_s is None else self._quiet_since + silence_s
+
+    def _strike(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        due = self._due()
+        if due is not None and due <= now and self._transport is not None:
+            if self._cut_at is not None or not self._open:
+                self._transport.abort()
+                return
+            for ticket in [ticket for ticket, arrived in self._open.items() if arrived + DECIDE_S <= now]:
+                self._house.warn("was told to come later: nothing could be decided in time")
+                self._answer(ticket, Defer(Cause.LATE))
+        self._look_again()
