@@ -152,7 +152,7 @@ class Outside:
         if not said and took_s > self._refusal_delay_s > 0 and asked.name not in self._slow:
             self._slow.add(asked.name)
             log.warning(
-                "source %s took %.1f s to say no, and a refusal leaves after %.1f s: late ones are told as `try later`; "
+                "source %s took %.1f s to say no, and refusals leave after %.1f s: a late one is told as `try later`; "
                 "raise [replies] refusal_delay_s above what it takes",
                 *(asked.name, took_s, self._refusal_delay_s),
             )

@@ -150,10 +150,7 @@ class Verifier:
         if policy.app_passwords_only(account, trace.now):
             return self._mode_is_on(account, trace) if by_app_password is None else by_app_password
         if await self.matching.web_password(account, secret, trace):
-            if account.id < 0:
-                return await self._judge(trace)  # it was made a moment ago
-            trace.would_break = policy.would_break(account, trace.now)
-            return self._accept(account, None, trace)
+            return await self._by_web_password(account, trace)
         return Reject(Reason.WRONG_PASSWORD) if by_app_password is None else by_app_password
 
     async def _found(self, login: str, cleaned: str | None, trace: Trace) -> Account | None:
@@ -162,6 +159,12 @@ class Verifier:
             return await self.matching.prospect(login, trace.attempt.credential.secret)
         trace.account_id, trace.login = account.id, account.login
         return account
+
+    async def _by_web_password(self, account: Account, trace: Trace) -> Outcome:
+        if account.id < 0:
+            return await self._judge(trace)  # it was made a moment ago: judged as what it is now
+        trace.would_break = policy.would_break(account, trace.now)
+        return self._accept(account, None, trace)
 
     def _unread(self, reason: Reason, trace: Trace) -> Outcome:
         """Refused by what was shown alone. It counts as a guess all the same, by its source."""
