@@ -43,7 +43,7 @@ class FileSource:
     default_domain: str = option("", doc="the domain of users that are written without one; none: they are left out")
     default_scheme: str = option("", doc="the scheme of passwords without a {SCHEME}; none: found out by their looks")
     hashes: Any = option(None, doc="", wired=True)
-    folder: Any = option(None, doc="", wired=True)
+    folder: Any = option("", doc="", wired=True)
     _users: Users | None = field(default=None, init=False, repr=False)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock, init=False, repr=False)
 
@@ -74,7 +74,7 @@ class FileSource:
             return self._users
 
     def _place(self) -> Path:
-        return Path(self.folder or "") / Path(self.path).expanduser()
+        return Path(self.folder) / Path(self.path).expanduser()
 
     def _read(self) -> Users:
         place = self._place()

@@ -25,7 +25,6 @@ from mailauth.sources.parts import LOOPBACK, client_tls, filled, names_user
 
 MAX_LINES = 100  # of what is untagged before an answer
 LIMIT_BYTES = 64 * 1024
-GOODBYE_S = 0.5
 
 _TAGGED = re.compile(rb"(OK|NO|BAD)\b ?(?:\[([A-Za-z0-9-]+)[^\]]*\])?", re.IGNORECASE)
 _CAPABILITIES = re.compile(rb"\* CAPABILITY (.*)", re.IGNORECASE)
@@ -46,7 +45,7 @@ class ImapSource:
         "", doc="a PEM file of the authorities that the server's certificate may be from; none: the system's"
     )
     user: str = option("{login}", doc="the user name there, of {login}, {local} and {domain}", check=names_user)
-    folder: Any = option(None, doc="", wired=True)
+    folder: Any = option("", doc="", wired=True)
     _context: ssl.SSLContext | None = field(default=None, init=False, repr=False)
 
     async def check(self, login: str, password: bytes) -> bool:
@@ -88,7 +87,7 @@ class ImapSource:
                 await connection.ask(b"STARTTLS")
                 await writer.start_tls(self._context, server_hostname=self.host)  # type: ignore[arg-type]
         except BaseException:
-            writer.close()
+            writer.transport.abort()
             raise
         return connection
 
@@ -139,7 +138,7 @@ class _Connection:
         """Say goodbye, and do not wait for an answer."""
         with contextlib.suppress(OSError, RuntimeError):
             self._writer.write(_tag() + b" LOGOUT\r\n")
-        self._writer.close()
+        self._writer.transport.abort()
 
     def _judged(self, status: bytes, word: bytes) -> bool:
         """RFC 5530 section 3; any other code (UNAVAILABLE, LIMIT, EXPIRED ...) is about something else."""
@@ -167,7 +166,7 @@ class _Connection:
         lines: list[bytes] = []
         while len(lines) < MAX_LINES:
             line = await self._line()
-            if line.startswith(tag + b" "):
+            if line.startswith(tag):
                 return lines, _status(line[len(tag) + 1 :])
             self._refuse_goodbye(line)
             lines.append(line)

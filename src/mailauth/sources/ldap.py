@@ -67,7 +67,7 @@ class LdapSource:
     bind_dn: str = option("", doc="who searches; none: anybody may")
     bind_password: str = option("", doc="the password of bind_dn", secret=True)
     dn: str = option("", doc="instead of a search: the name, such as uid={local},ou=people,dc=example,dc=org")
-    folder: Any = option(None, doc="", wired=True)
+    folder: Any = option("", doc="", wired=True)
     _context: ssl.SSLContext | None = field(default=None, init=False, repr=False)
 
     async def check(self, login: str, password: bytes) -> bool:
@@ -115,7 +115,7 @@ class LdapSource:
             if parts.scheme == "ldap" and self._context is not None:
                 await connection.start_tls(self._context, host)
         except BaseException:
-            writer.close()
+            writer.transport.abort()
             raise
         return connection
 
@@ -170,7 +170,7 @@ class _Connection:
         """Say goodbye; there is no answer to it."""
         with contextlib.suppress(OSError, RuntimeError):
             self._send(ldap_wire.unbind())
-        self._writer.close()
+        self._writer.transport.abort()
 
     def _send(self, operation: bytes) -> int:
         self._number += 1

@@ -16,13 +16,15 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 PLACEHOLDER = re.compile(r"\{(login|local|domain)\}")
 
 
-def client_tls(authorities: str, folder: Path) -> ssl.SSLContext:
+def client_tls(authorities: str, folder: Path | str) -> ssl.SSLContext:
     """A context that verifies name and certificate, TLS 1.2 at least. authorities: a PEM file; "": the system's.
 
     Raises BadSection.
     """
     try:
-        context = ssl.create_default_context(cafile=folder / Path(authorities).expanduser() if authorities else None)
+        context = ssl.create_default_context(
+            cafile=Path(folder) / Path(authorities).expanduser() if authorities else None
+        )
     except OSError as error:  # ssl.SSLError is one
         reason = error.strerror if type(error) is not ssl.SSLError else None
         reason = reason or "is no PEM file of certificates"

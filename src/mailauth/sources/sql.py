@@ -72,7 +72,7 @@ class SqlSource:
     password: str = option("", doc="the password of the database's user", secret=True)
     default_scheme: str = option("", doc="the scheme of passwords without a {SCHEME}; none: found out by their looks")
     hashes: Any = option(None, doc="", wired=True)
-    folder: Any = option(None, doc="", wired=True)
+    folder: Any = option("", doc="", wired=True)
     _database: Database | None = field(default=None, init=False, repr=False)
 
     async def check(self, login: str, password: bytes) -> bool:
@@ -100,7 +100,7 @@ class SqlSource:
     def open(self) -> None:
         """Choose the driver; nothing is connected to yet. Raises BadSection."""
         if self.url.startswith("sqlite:///"):
-            path = Path(self.folder or "") / Path(self.url.removeprefix("sqlite:///")).expanduser()
+            path = Path(self.folder) / Path(self.url.removeprefix("sqlite:///")).expanduser()
             self._database = Sqlite(path, self.query)
             return
         try:
