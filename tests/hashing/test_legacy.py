@@ -76,6 +76,7 @@ DOVECOT = [  # doveadm pw -s SCHEME -p 'pässword 中', Dovecot 2.3.19
 
 OTHERS = [
     "$1$abcdefgh$BAEcAdrScSQ/gPQMlRQbZ.",  # openssl passwd
+    "$apr1$lZL6VcAb$O7I074J0IsfNbrePtviq/.",
     "$5$abc$ltXQTwqyu0aIw9AIeFawpOA6JBo7d3QKzVI9oORneOC",
     "$2b$04$VOP6avjNM60z5IXkFhv21Ou3642NwvuijLhiZJ1G7h5d6NJzIq/KW",  # passlib, from here on
     "$2a$04$9np/Dbbh1B4wU0rAVDU0Y.DlF2eP0Lmo6M0/LXX7NCeoLLCFgCWmi",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mailauth.accounts.refusals import Refused
 from mailauth.cli import options, showing
-from mailauth.cli.opening import actor, hasher, site
+from mailauth.cli.opening import Site, actor, hasher, site
 from mailauth.config.values import Secret
 
 if TYPE_CHECKING:
@@ -63,24 +65,26 @@ def command(
       mailauth import mailcow mailcow.sql
       mailauth import postfixadmin postgresql://postfix@db/postfix --secret-file db-password
     """
-    from mailauth.accounts.importing import Import  # noqa: PLC0415  other commands need not wait for it
-    from mailauth.accounts.refusals import Refused  # noqa: PLC0415
-    from mailauth.imports.entry import CannotRead  # noqa: PLC0415
-
-    scheme = default_scheme.strip("{}").upper()
+    terms = {"default_scheme": default_scheme.strip("{}").upper(), "without_password": without_password}
     with site(config_file) as here:
         password = Secret(secret_file, "--secret-file").read() if secret_file else ""
-        work = Import(here.store, hasher(here.settings).hash, actor(), scheme, without_password, dry_run, _progress)
-        try:
-            report = work.run(_items(kind, source, domain, password))
-        except CannotRead as reason:
-            raise Refused(str(reason)) from None
+        report = _taken_over(here, lambda: _items(kind, source, domain, password), dry_run=dry_run, **terms)
     if as_json:
         showing.print_json(_plain(report))
     else:
         _tell(report)
     if report.bad:
         raise Refused(f"{len(report.bad)} could not be taken over: mend them, and run this again")
+
+
+def _taken_over(here: Site, items: Callable[[], Items], **terms: Any) -> Report:
+    from mailauth.accounts.importing import Import  # noqa: PLC0415  other commands need not wait for it
+    from mailauth.imports.entry import CannotRead  # noqa: PLC0415
+
+    try:
+        return Import(here.store, hasher(here.settings).hash, actor(), progress=_progress, **terms).run(items())
+    except CannotRead as reason:
+        raise Refused(str(reason)) from None
 
 
 def _items(kind: str, source: str, domain: str, password: str) -> Items:
