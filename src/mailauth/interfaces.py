@@ -92,7 +92,7 @@ class StoredAppPassword:
 class Account:
     """One account as one login needs it: standing, effective policy, and the secrets that may match.
 
-    id: below zero while there is none yet, see Newcomers. login: the account's own (canonical) login. services: those
+    id: below zero while there is none yet, see verify.outside. login: the account's own (canonical) login. services: those
     on for both account and domain. web_record: the web password's stored hash; None when none is set. web_changed_at:
     epoch seconds, None when none was ever set; a stronger hash of the same password does not move it. hits: by
     selector, oldest first.
@@ -173,16 +173,6 @@ class PasswordSource(Protocol):
 
     async def close(self) -> None:
         """Let go of what is open."""
-
-
-class Newcomers(Protocol):
-    """Accounts that are made at their first good login by the password of a source."""
-
-    async def prospect(self, login: str) -> Account | None:
-        """The account as it would be, with an id below zero; None: none would be made. Raises StoreUnavailable."""
-
-    async def make(self, login: str, source: str) -> None:
-        """Make it, by what this source says, unless that has become wrong meanwhile. Raises StoreUnavailable."""
 
 
 class Claim(Protocol):

@@ -53,18 +53,18 @@ class Terms:
 
 
 class StoreNewcomers:
-    """interfaces.Newcomers over the store."""
+    """verify.outside.Newcomers over the store."""
 
     def __init__(self, store: Store, passdb: StorePassdb) -> None:
         self._store = store
         self._passdb = passdb
 
     async def prospect(self, login: str) -> Account | None:
-        """See interfaces.Newcomers."""
+        """See verify.outside.Newcomers."""
         return await self._passdb.prospect(login)
 
     async def make(self, login: str, source: str) -> None:
-        """See interfaces.Newcomers."""
+        """See verify.outside.Newcomers."""
         await asyncio.to_thread(make_account, self._store, login, source)
 
 

@@ -76,7 +76,6 @@ DOVECOT = [  # doveadm pw -s SCHEME -p 'pässword 中', Dovecot 2.3.19
 
 OTHERS = [
     "$1$abcdefgh$BAEcAdrScSQ/gPQMlRQbZ.",  # openssl passwd
-    "$apr1$lZL6VcAb$O7I074J0IsfNbrePtviq/.",
     "$5$abc$ltXQTwqyu0aIw9AIeFawpOA6JBo7d3QKzVI9oORneOC",
     "$2b$04$VOP6avjNM60z5IXkFhv21Ou3642NwvuijLhiZJ1G7h5d6NJzIq/KW",  # passlib, from here on
     "$2a$04$9np/Dbbh1B4wU0rAVDU0Y.DlF2eP0Lmo6M0/LXX7NCeoLLCFgCWmi",
@@ -103,6 +102,7 @@ OTHERS = [
     "{ssha.b64}Txey6s/DKkM3y+MznG3+nCTjXvSuvUpa",  # names are caseless
     "{crypt}$5$abc$ltXQTwqyu0aIw9AIeFawpOA6JBo7d3QKzVI9oORneOC",
     "7NSoUq4aut.tA",
+    "$apr1$lZL6VcAb$O7I074J0IsfNbrePtviq/.",  # openssl passwd -apr1, as htpasswd
 ]
 KNOWN = DOVECOT + OTHERS
 

@@ -70,7 +70,7 @@ class StorePassdb:
         return await self.lookup(login, [pair for pair in selectors if pair[0] in self._asking.place])
 
     async def prospect(self, login: str) -> Account | None:
-        """See interfaces.Newcomers."""
+        """See verify.outside.Newcomers."""
         values = {"login": login, "domain": login.rpartition("@")[2], "digest": removed_digest(login)}
         rows = await self._reader.rows(self._store.sql.PROSPECT, values)
         return prospect_from(login, *rows[0]) if rows else None

@@ -15,9 +15,10 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from mailauth import apppassword
-from mailauth.interfaces import Account, Newcomers, PasswordSource, SourceUnavailable
+from mailauth.interfaces import Account, PasswordSource, SourceUnavailable
 from mailauth.verify.faults import FAULTS
 
 PROVEN_S = 60.0
@@ -43,6 +44,16 @@ class Asked:
     def answers_for(self, login: str, *, creating: bool) -> bool:
         """Whether it is asked about this login."""
         return (self.creates or not creating) and (not self.domains or login.rpartition("@")[2] in self.domains)
+
+
+class Newcomers(Protocol):
+    """Accounts that are made at their first good login by the password of a source."""
+
+    async def prospect(self, login: str) -> Account | None:
+        """The account as it would be, with an id below zero; None: none would be made. Raises StoreUnavailable."""
+
+    async def make(self, login: str, source: str) -> None:
+        """Make it, by what this source says, unless that has become wrong meanwhile. Raises StoreUnavailable."""
 
 
 class Outside:
