@@ -92,10 +92,10 @@ class StoredAppPassword:
 class Account:
     """One account as one login needs it: standing, effective policy, and the secrets that may match.
 
-    id: below zero while there is none yet, see verify.outside. login: the account's own (canonical) login. services: those
-    on for both account and domain. web_record: the web password's stored hash; None when none is set. web_changed_at:
-    epoch seconds, None when none was ever set; a stronger hash of the same password does not move it. hits: by
-    selector, oldest first.
+    id: below zero while there is none yet, see verify.outside. login: the account's own (canonical) login. services:
+    those on for both account and domain. web_record: the web password's stored hash; None when none is set.
+    web_changed_at: epoch seconds, None when none was ever set; a stronger hash of the same password does not move it.
+    hits: by selector, oldest first.
     """
 
     id: int

@@ -2,6 +2,7 @@
 
 Source: GDPR articles 15, 17 and 20; PIPL articles 45 and 47. Rule: what is told opens nothing. What is forgotten is
 gone from every table; the audit log keeps what was done to an account under a random name, and no login of it.
+A digest of the login stays, so that no source of web passwords brings the account back.
 """
 
 from __future__ import annotations
