@@ -38,6 +38,7 @@ from mailauth.verify.recognising import Recognising
 from mailauth.verify.throttle import GuessThrottle
 from mailauth.verify.verifier import Verifier
 from mailauth.verify.websignin import WebSignIn
+from mailauth.websources import open_sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ async def open_core(settings: Settings, *, lets_in: bool = True) -> AsyncIterato
             *(passdb, keys, pool, events, throttle),
             changes=sessions if lets_in else None,
             recognising=_recognising(store, pool) if looks else None,
+            outside=open_sources(settings, pool, store, passdb if lets_in else None),
             refusal_delay_s=settings.replies.refusal_delay_s or settings.hashing.queue_deadline_s,
             aliases_log_in=settings.policy.aliases_log_in,
         )

@@ -34,6 +34,10 @@ class PoolBusy(Exception):
     """The hash queue is full or its deadline passed. Says nothing about the password."""
 
 
+class SourceUnavailable(Exception):
+    """A password source could not be asked, or its answer not be understood. Says nothing about the password."""
+
+
 class Lane(IntEnum):
     """In which order hashes are computed while they have to wait."""
 
@@ -88,9 +92,10 @@ class StoredAppPassword:
 class Account:
     """One account as one login needs it: standing, effective policy, and the secrets that may match.
 
-    login: the account's own (canonical) login. services: those on for both account and domain.
-    web_record: the web password's stored hash; None when none is set. web_changed_at: epoch seconds; a stronger hash
-    of the same password does not move it. hits: by selector, oldest first.
+    id: below zero while there is none yet, see verify.outside. login: the account's own (canonical) login. services:
+    those on for both account and domain. web_record: the web password's stored hash; None when none is set.
+    web_changed_at: epoch seconds, None when none was ever set; a stronger hash of the same password does not move it.
+    hits: by selector, oldest first.
     """
 
     id: int
@@ -155,6 +160,19 @@ class Passdb(Protocol):
 
         One that has the same selector as another stays where it is. Raises StoreUnavailable.
         """
+
+
+class PasswordSource(Protocol):
+    """Where web passwords are checked that are not in our store. It decides nothing else."""
+
+    async def check(self, login: str, password: bytes) -> bool:
+        """Whether this is the web password of this login. login: folded; password: never empty, and without NUL.
+
+        Raises SourceUnavailable; BadRecord, HashUnavailable and PoolBusy where it keeps hashes.
+        """
+
+    async def close(self) -> None:
+        """Let go of what is open."""
 
 
 class Claim(Protocol):

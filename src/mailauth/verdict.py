@@ -37,6 +37,7 @@ class Cause(StrEnum):
     KEY = "unknown-key"
     BUSY = "hash-queue-full"
     HASH = "hash-unavailable"
+    SOURCE = "source-unavailable"
     BUG = "internal-error"
     THROTTLED = "throttled"
     LATE = "missed-its-tick"

@@ -102,6 +102,7 @@ OTHERS = [
     "{ssha.b64}Txey6s/DKkM3y+MznG3+nCTjXvSuvUpa",  # names are caseless
     "{crypt}$5$abc$ltXQTwqyu0aIw9AIeFawpOA6JBo7d3QKzVI9oORneOC",
     "7NSoUq4aut.tA",
+    "$apr1$lZL6VcAb$O7I074J0IsfNbrePtviq/.",  # openssl passwd -apr1, as htpasswd
 ]
 KNOWN = DOVECOT + OTHERS
 

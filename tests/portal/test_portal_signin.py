@@ -6,7 +6,7 @@ import pytest
 from portal_site import ALICE, BOB, PASSWORD, PEER, Browser, Reply, Site
 
 from mailauth.accounts import apppasswords
-from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, StoreUnavailable, UnknownKey
+from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, SourceUnavailable, StoreUnavailable, UnknownKey
 from mailauth.portal.visit import local
 
 WRONG = "The address or the password is not right."
@@ -76,7 +76,8 @@ async def test_nothing_is_asked_for_an_empty_form(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [StoreUnavailable("x"), PoolBusy(), HashUnavailable(), BadRecord("x"), UnknownKey("x")]
+    "fault",
+    [StoreUnavailable("x"), SourceUnavailable("x"), PoolBusy(), HashUnavailable(), BadRecord("x"), UnknownKey("x")],
 )
 @pytest.mark.parametrize("language", ["en", "zh"])
 async def test_a_fault_is_never_called_a_wrong_password(site: Site, fault: Exception, language: str) -> None:

@@ -111,6 +111,7 @@ CLEAR = {
     "accounts": f"id domain_id login enabled client_logon services mode_on web_changed_at created_at {_POLICY} "
     "role language recovery_address ever_had_factor",
     "aliases": "address account_id created_at",
+    "removed_logins": "digest at",  # of a login, which is no secret
     "app_passwords": "id account_id key_id label services networks expires_at suspended created_at created_by "
     "last_used_at last_used_peer last_used_service last_used_client revoked_at",
     "audit": "id at actor kind login account_id service peer credential_id label outcome detail count client",

@@ -553,7 +553,7 @@ async def test_a_key_that_comes_into_use_while_the_store_is_slow_makes_no_right_
     bench = Bench()
     bench.passdb.add(ALICE)
     bench.passdb.mint(ALICE, APP)
-    keys, lookup = bench.verifier._keys, bench.passdb.lookup
+    keys, lookup = bench.verifier._finding._keys, bench.passdb.lookup
     came = []
 
     async def slow(login, selectors):
@@ -569,5 +569,5 @@ async def test_a_key_that_comes_into_use_while_the_store_is_slow_makes_no_right_
             return (*keys.selectors(login, cleaned), *[(key, 0) for key in came])
 
     bench.passdb.lookup = slow
-    bench.verifier._keys = Growing()
+    bench.verifier._finding._keys = Growing()
     assert await bench.try_(APP) == Accept(Principal(1, ALICE, 100))

@@ -12,7 +12,7 @@ from mailauth.accounts.views import DomainView, domain_view
 from mailauth.store.changes import Effect
 from mailauth.store.engine import Row, Store
 from mailauth.store.faults import Clash
-from mailauth.store.rows import ALL_SERVICES
+from mailauth.store.rows import ALL_SERVICES, removed_digest
 from mailauth.store.upgrade import NO_POLICY
 
 PAGE_ROWS = 500
@@ -105,10 +105,20 @@ def removed_domain(unit: Unit, row: Row, *, with_accounts: bool) -> int:
     if count and not with_accounts:
         told = f"{name} has {count} accounts: remove them first, or say that they go too (--with-accounts)"
         raise Refused(told, "has-accounts")
+    _note_removed(unit, row["id"])
     unit.tx.write(unit.sql.REMOVE_DOMAIN, row_id=row["id"])
     unit.record("domain-removed", detail=f"{name}, with {count} accounts")
     unit.touch("domain-removed", domain_id=row["id"], domain=name, removed=True)
     return count
+
+
+def _note_removed(unit: Unit, domain_id: int) -> None:
+    """No source of web passwords brings these accounts back, should the domain be added again."""
+    after = ""
+    while rows := unit.tx.rows(unit.sql.ACCOUNTS_OF_DOMAIN, domain_id=domain_id, after=after, page=PAGE_ROWS):
+        noted = [{"digest": removed_digest(row["login"]), "at": unit.now} for row in rows]
+        unit.tx.write_each(unit.sql.NOTE_REMOVED, noted)
+        after = rows[-1]["login"]
 
 
 def added_domain(unit: Unit, name: str) -> None:

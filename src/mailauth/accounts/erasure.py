@@ -2,6 +2,7 @@
 
 Source: GDPR articles 15, 17 and 20; PIPL articles 45 and 47. Rule: what is told opens nothing. What is forgotten is
 gone from every table; the audit log keeps what was done to an account under a random name, and no login of it.
+A digest of the login stays, so that no source of web passwords brings the account back.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mailauth.accounts.unit import Unit, changing
 from mailauth.accounts.views import account_view, app_password_view, as_json, moment
 from mailauth.store.changes import Effect
 from mailauth.store.engine import Row, Store
+from mailauth.store.rows import removed_digest
 
 ROWS = 1_000_000  # of the audit log: more than there can be of one account
 AFTER_ALL = 2**62
@@ -61,6 +63,7 @@ def erased(unit: Unit, row: Row) -> str:
     pseudonym = f"erased:{secrets.token_hex(8)}"
     whose = {"login": row["login"], "account_id": row["id"]}
     unit.tx.write(unit.sql.REMOVE_ACCOUNT, row_id=row["id"])  # all that hangs on it goes with it
+    unit.tx.write(unit.sql.NOTE_REMOVED, digest=removed_digest(row["login"]), at=unit.now)
     unit.tx.write(unit.sql.FORGET_LOGINS, **whose)
     unit.tx.write(unit.sql.FORGET_DETAILS, **whose, pseudonym=pseudonym)
     actor = {"actor": f"portal:{row['login']}", "pseudonym": f"portal:{pseudonym}"}

@@ -16,7 +16,7 @@ from mailauth.accounts.views import AccountView, account_view, locked_by
 from mailauth.store.changes import Effect
 from mailauth.store.engine import Row, Store
 from mailauth.store.faults import Clash
-from mailauth.store.rows import ALL_SERVICES
+from mailauth.store.rows import ALL_SERVICES, removed_digest
 from mailauth.store.upgrade import NO_POLICY
 
 
@@ -131,6 +131,22 @@ def put_web_record(unit: Unit, account: Row, web_record: str, *, keep: str = "")
     unit.touch("web-password-changed", account=account, web_password=True)
 
 
+def leave_to_sources(
+    store: Store, login: str, *, actor: str, now: float | None = None, effect: Effect | None = None
+) -> None:
+    """Take an account's own web password away, so that from now on the configured sources judge it.
+
+    Whoever got in by the old one is out. Raises NoSuch, Refused, StoreUnavailable. effect: see unit.changing.
+    """
+    login = folded(login)
+    with changing(store, actor, now, effect) as unit:
+        row = locked_account_row(unit, login)
+        unit.tx.write(unit.sql.SET_WEB_RECORD, row_id=row["id"], web_record=None, web_changed_at=None)
+        unit.tx.write(unit.sql.END_PORTAL_SESSIONS, account_id=row["id"], keep="")
+        unit.record("web-password-left-to-sources", row)
+        unit.touch("web-password-changed", account=row, web_password=True)
+
+
 def remove_account(
     store: Store, login: str, *, actor: str, now: float | None = None, effect: Effect | None = None
 ) -> None:
@@ -146,6 +162,7 @@ def remove_account(
 def removed_account(unit: Unit, row: Row) -> None:
     """The same within a larger change. row: the account's, locked."""
     unit.tx.write(unit.sql.REMOVE_ACCOUNT, row_id=row["id"])
+    unit.tx.write(unit.sql.NOTE_REMOVED, digest=removed_digest(row["login"]), at=unit.now)
     unit.record("account-removed", row, detail=f"with {row['app_passwords']} app passwords")
     unit.touch("account-removed", account=row, removed=True)
 
@@ -173,6 +190,7 @@ def added_account(unit: Unit, login: str, web_record: str | None) -> Added:
         "mode_on": 0,
     }
     unit.tx.write(unit.sql.ADD_ACCOUNT, **values)
+    unit.tx.write(unit.sql.FORGET_REMOVED, digest=removed_digest(login))
     added = account_row(unit, login)
     unit.record("account-added", added)
     unit.touch("account-added", account=added)

@@ -131,14 +131,24 @@ def list_(domain: str | None, config_file: str | None, as_json: bool) -> None:
 @click.argument("address")
 @options.password_stdin
 @click.option("--keep-app-passwords", is_flag=True, help="Leave the app passwords as they are.")
+@click.option("--to-sources", is_flag=True, help="Take it away: from now on the sources of [sources] judge it.")
 @options.config
-def passwd(address: str, password_stdin: bool, keep_app_passwords: bool, config_file: str | None) -> None:
+def passwd(
+    *, address: str, password_stdin: bool, keep_app_passwords: bool, to_sources: bool, config_file: str | None
+) -> None:
     """Set another web password. All app passwords of the account are revoked, unless told otherwise.
+
+    No source of web passwords is asked about it then; --to-sources is the way back, and leaves app passwords alone.
 
     \b
     Example:
       mailauth account passwd alice@example.com
     """
+    if to_sources:
+        if password_stdin:
+            raise click.UsageError("--to-sources and --password-stdin exclude each other")
+        _leave_to_sources(address, config_file)
+        return
     with site(config_file) as here:
         use.show_account(here.store, address)  # nobody should have to think of a password for nothing
         record = _new_record(here, from_stdin=password_stdin or not passwords.at_terminal())
@@ -146,6 +156,16 @@ def passwd(address: str, password_stdin: bool, keep_app_passwords: bool, config_
         count = use.set_web_password(here.store, address, record, keep_app_passwords, actor=actor(), effect=effect)
     kept = "app passwords stay as they are" if keep_app_passwords else f"app passwords revoked: {count}"
     click.echo(f"web password changed; {kept}")
+    effects.say(effect)
+
+
+def _leave_to_sources(address: str, config_file: str | None) -> None:
+    with site(config_file) as here:
+        if not here.settings.sources:
+            raise click.UsageError("--to-sources: the configuration names no source")
+        effect = Effect()
+        use.leave_to_sources(here.store, address, actor=actor(), effect=effect)
+    click.echo("web password taken away; the sources judge it from now on")
     effects.say(effect)
 
 

@@ -23,8 +23,8 @@ def command() -> None:
 def check(config_file: str | None, as_json: bool) -> None:
     """Check mailauth.toml and the files that it names: server key, certificate, secrets, log, mailbox.
 
-    Nothing is started and the store is not asked (see `mailauth db current` and `mailauth key status`). Everything
-    found wrong is one line on standard error, and the exit code is then 78.
+    Nothing is started, and neither the store nor a source of web passwords is asked (see `mailauth db current` and
+    `mailauth key status`). Everything found wrong is one line on standard error, and the exit code is then 78.
 
     \b
     Example:
@@ -33,7 +33,7 @@ def check(config_file: str | None, as_json: bool) -> None:
     settings = config.load(config.find(config_file))
     problems = [
         problem
-        for test in (_secrets, _key_file, _certificate, check_log, check_mailbox, _factors, _bridges)
+        for test in (_secrets, _key_file, _certificate, check_log, check_mailbox, _factors, _bridges, _sources)
         for problem in _problems(test, settings)
     ]
     if as_json:
@@ -79,6 +79,12 @@ def _bridges(settings: Settings) -> None:
     from mailauth.bridgeheads import bridges_of  # noqa: PLC0415
 
     bridges_of(settings)
+
+
+def _sources(settings: Settings) -> None:
+    from mailauth.websources import check_sources  # noqa: PLC0415
+
+    check_sources(settings)
 
 
 def _certificate(settings: Settings) -> None:

@@ -19,12 +19,13 @@ from mailauth.cli import exits
 PURPOSES = {
     "Try it on this machine": ("demo",),
     "Set up a server": ("init", "serve", "config", "db", "key"),
-    "Say who has mail here": ("account", "domain", "site"),
+    "Say who has mail here": ("account", "domain", "site", "import"),
     "Let mail programs in": ("app-password",),
     "Let people in at the web portal": ("factor", "api-token"),
     "Find out why": ("verify", "audit", "sessions", "throttle"),
     "In your shell": ("completion",),
 }
+MODULES = {"import": "importing"}  # a word that no module can be named
 EPILOG = """\b
 New here?       mailauth demo
 One command:    mailauth account add --help
@@ -35,7 +36,7 @@ Exit codes:     0 done, 64 usage, 65 refused by the data, 66 no such domain,
 
 
 class Commands(click.Group):
-    """The commands by purpose, each in `mailauth.cli.<name>` as `command`."""
+    """The commands by purpose, each in `mailauth.cli.<name>` (or MODULES) as `command`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """All names, in the order of the overview."""
@@ -45,7 +46,8 @@ class Commands(click.Group):
         """Load one command."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"mailauth.cli.{cmd_name.replace('-', '_')}").command
+        module = MODULES.get(cmd_name, cmd_name.replace("-", "_"))
+        command: click.Command = importlib.import_module(f"mailauth.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -33,6 +33,7 @@ CAUSES = {
     Cause.KEY: "the account has app passwords under a server key that is not in the key file",
     Cause.BUSY: "too many hashes are waiting",
     Cause.HASH: "the hash could not be computed",
+    Cause.SOURCE: "a source of web passwords could not be asked",
     Cause.BUG: "something unforeseen went wrong",
     Cause.THROTTLED: "the source or the account is being slowed down",
     Cause.LATE: "the answer was late",

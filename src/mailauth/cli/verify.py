@@ -1,7 +1,7 @@
 """`mailauth verify`: what a server would say to this password, and why.
 
-Rule: the real Verifier judges, once, on nothing but the store; nothing is changed, counted or remembered, except that
-the audit log gets a row.
+Rule: the real Verifier judges, once, on the store and the sources of web passwords; nothing is changed, counted or
+remembered, except that the audit log gets a row.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ def command(
     """Judge a password as a server would: say the verdict, the rule that decided, and which app password it is.
 
     The password is asked for, or read from standard input. Nothing is changed or counted; the audit log gets a row.
-    Without --from the attempt has no address, and is in no network. The exit code is 0 for accepted, 77 for refused,
-    75 for "could not be judged".
+    Without --from the attempt has no address, and is in no network. A source of web passwords is asked as a server
+    would ask it; an account that a server would make is not made, and is unknown here. The exit code is 0 for accepted,
+    77 for refused, 75 for "could not be judged".
 
     \b
     Example:
@@ -120,16 +121,20 @@ async def _ask(settings: Settings, store: Store, ring: KeyRing, attempt: Attempt
     from mailauth.events import Events  # noqa: PLC0415
     from mailauth.store.passdb import open_passdb  # noqa: PLC0415
     from mailauth.verify.verifier import Verifier  # noqa: PLC0415
+    from mailauth.websources import open_sources  # noqa: PLC0415
 
     judged: list[LoginJudged] = []
     events = Events()
     events.subscribe(judged.append)
     passdb = open_passdb(store, ring.ids, deadline_s=settings.store.timeout_s, connections=1)
+    outside = open_sources(settings, Hashes(), store, None)
+    verifier = Verifier(
+        *(passdb, ring, Hashes(), events), outside=outside, aliases_log_in=settings.policy.aliases_log_in
+    )
     try:
-        await Verifier(passdb, ring, Hashes(), events, aliases_log_in=settings.policy.aliases_log_in).authenticate(
-            attempt
-        )
+        await verifier.authenticate(attempt)
     finally:
+        await verifier.close()
         await passdb.close()
     return judged[0]
 

@@ -1,4 +1,5 @@
-"""The tables of plug-ins, one for each that is switched on: [factors.NAME], [gateways.NAME], and keys of [[bridge]].
+"""The tables of plug-ins, one for each that is switched on: [factors.NAME], [gateways.NAME], [sources.NAME]; and keys of
+a [[bridge]].
 
 Rule: what a key of them may hold is the plug-in's to know, and it is asked when it is built. Here is what holds for all
 of them: the name, and that secrets stand in files of their own.
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from mailauth.config.values import ConfigError, Secret, secret
 
-KINDS = ("factors", "gateways")
+KINDS = ("factors", "gateways", "sources")
 FILE = "_file"  # KEY_file names where KEY is kept
 SECRETS = ("secret", "password", "token", "_key")  # how the names of keys end that are secrets
 

@@ -196,6 +196,7 @@ class Settings:
     log: Log = Log()
     factors: tuple[Plugged, ...] = ()
     gateways: tuple[Plugged, ...] = ()
+    sources: tuple[Plugged, ...] = ()
 
     def __post_init__(self) -> None:
         for number, listener in enumerate(self.listen, start=1):

@@ -31,6 +31,13 @@ PLUGGED = """\
 #[gateways.sms_webhook]
 #url = "https://sms.example.com/send"
 #secret_file = "sms-secret"
+
+# Web passwords that are kept elsewhere: ldap, sql, imap or file, asked in this order; see docs/sources.md. Without any,
+# the store's own are all there are.
+#[sources.ldap]
+#url = "ldap://ldap.example.com"
+#base = "ou=people,dc=example,dc=com"
+#filter = "(mail={login})"
 """
 
 PAGE_HEAD = """\
@@ -49,6 +56,11 @@ PAGE_PLUGGED = """\
 A table for each second factor that the portal offers, in the order in which they are shown, and for each way to send
 text messages; `[factors.sms]` names one as `gateway = "NAME"`. Their keys are in `factors.md`. Without any
 `[factors.NAME]` there are `totp`, `webauthn` and `recovery-codes`.
+
+## [sources.NAME]
+
+A table for each place where web passwords are kept that are not in the store, in the order in which they are asked.
+NAME is `ldap`, `sql`, `imap` or `file`, or any other with `kind` naming one of these. Their keys are in `sources.md`.
 """
 
 

@@ -1,7 +1,8 @@
 """Web passwords that other mail systems stored: read and verified, never made.
 
 Source: Dovecot's password schemes; RFC 2307 section 5.3 ({SHA}, {MD5} and their salted kin); crypt(5) of libxcrypt;
-RFC 8018 (PBKDF2); RFC 5802 section 3 (SCRAM's StoredKey); RFC 7914 (scrypt); the formats of passlib and Django.
+RFC 8018 (PBKDF2); RFC 5802 section 3 (SCRAM's StoredKey); RFC 7914 (scrypt); the formats of passlib, Django and
+Apache's htpasswd.
 Rule: a record is read whole before anything is computed, so that garbage is BadRecord, and so is a cost beyond reason.
 
 Two schemes look at a part of a long secret only, and so do we, or their owners could not log in: bcrypt at its first
@@ -225,6 +226,7 @@ def _scrypt(text: str) -> Check:
 
 _MODULAR: dict[str, Callable[[str], Check]] = {
     "$1$": lambda text: _crypt("md5_crypt", text),
+    "$apr1$": lambda text: _crypt("apr_md5_crypt", text),
     "$5$": lambda text: _crypt("sha256_crypt", text),
     "$6$": lambda text: _crypt("sha512_crypt", text),
     "$2": _bcrypt,

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mailauth.accounts.refusals import NoSuch, Refused
-from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, StoreUnavailable
+from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, SourceUnavailable, StoreUnavailable
 from mailauth.portal.forms import BadForm, TooLong
 from mailauth.portal.house import House
 from mailauth.portal.visit import Visit, arrived
@@ -47,6 +47,7 @@ BY_STATUS = {failure.status: failure for failure in (NOT_FOUND, FORBIDDEN, BAD_R
 BY_EXCEPTION: dict[type[Exception], Failure] = {
     StoreUnavailable: UNAVAILABLE,
     PoolBusy: UNAVAILABLE,
+    SourceUnavailable: UNAVAILABLE,
     HashUnavailable: UNAVAILABLE,
     BadRecord: UNAVAILABLE,
     StoreBehind: UNAVAILABLE,

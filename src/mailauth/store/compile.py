@@ -22,12 +22,13 @@ from mailauth.store import (
     portal_statements,
     restore_statements,
     shown_statements,
+    source_statements,
     statements,
 )
 
 SOURCES = (
     *(login_statements, statements, key_statements, change_statements, guess_statements, observation_statements),
-    *(restore_statements, portal_statements, owner_statements, shown_statements),
+    *(restore_statements, portal_statements, owner_statements, shown_statements, source_statements),
 )
 
 DIALECTS: dict[str, Dialect] = {

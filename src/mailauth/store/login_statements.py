@@ -19,26 +19,26 @@ LOOKUP_SIZES = (1, 2, 4, 16, 64)
 _ONE: Any = literal_column("1")  # in the text itself, where SQLAlchemy would otherwise make a parameter
 
 
-class _Packed(FunctionElement[str]):
+class Packed(FunctionElement[str]):
     """Many columns as one text, a JSON array: what a login is judged by is much alike from account to account, and one
     text is fetched, and looked up among those already understood, faster than 24 values."""
 
     inherit_cache = True
 
 
-@compiles(_Packed, "sqlite")
-def _packed_sqlite(element: _Packed, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(Packed, "sqlite")
+def _packed_sqlite(element: Packed, compiler: SQLCompiler, **kw: Any) -> str:
     return f"json_array({compiler.process(element.clauses, **kw)})"
 
 
-@compiles(_Packed, "postgresql")
-def _packed_postgresql(element: _Packed, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(Packed, "postgresql")
+def _packed_postgresql(element: Packed, compiler: SQLCompiler, **kw: Any) -> str:
     return f"json_build_array({compiler.process(element.clauses, **kw)})::text"
 
 
 _hit = app_passwords.c
-_terms = _Packed(_hit.services, _hit.networks, _hit.expires_at, _hit.suspended, _hit.revoked_at)
-_standing = _Packed(
+_terms = Packed(_hit.services, _hit.networks, _hit.expires_at, _hit.suspended, _hit.revoked_at)
+_standing = Packed(
     *(accounts.c.enabled, domains.c.enabled, accounts.c.client_logon, accounts.c.mode_on),
     *(accounts.c.services, domains.c.services),
     *[table.c[name] for table in (site, domains, accounts) for name in POLICY],

@@ -15,7 +15,7 @@ from mailauth.interfaces import Account, Selectors, UnknownKey
 from mailauth.store.engine import Reader, Store
 from mailauth.store.faults import Clash
 from mailauth.store.patience import PatientReader
-from mailauth.store.rows import account_from
+from mailauth.store.rows import account_from, prospect_from, removed_digest
 
 DEADLINE_S = 20.0  # mail programs wait for half a minute and longer
 CONNECTIONS = 4  # PostgreSQL: one answers some ten thousand lookups a second
@@ -68,6 +68,12 @@ class StorePassdb:
                 raise  # a key came meanwhile whose selector was not handed in: it cannot be said what there is
         # Keys were taken away while the store was slow to answer.
         return await self.lookup(login, [pair for pair in selectors if pair[0] in self._asking.place])
+
+    async def prospect(self, login: str) -> Account | None:
+        """See verify.outside.Newcomers."""
+        values = {"login": login, "domain": login.rpartition("@")[2], "digest": removed_digest(login)}
+        rows = await self._reader.rows(self._store.sql.PROSPECT, values)
+        return prospect_from(login, *rows[0]) if rows else None
 
     async def session(self, account_id: int, credential_id: int | None) -> Account | None:
         """See interfaces.Passdb."""

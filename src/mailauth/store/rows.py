@@ -5,6 +5,7 @@ Rule: a value that no version of ours writes (a policy we do not know, a flag of
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -49,6 +50,22 @@ def account_from(rows: Sequence[tuple[Any, ...]]) -> Account:
         *(account_id, login, domain_id, enabled, domain_enabled, client_logon, services, mode_on, demands),
         *(web_record, web_changed_at, hits),
     )
+
+
+def prospect_from(login: str, domain_id: int, packed: str) -> Account:
+    """The account that would be made for this login. packed: of source_statements.PROSPECT. Raises BadRecord."""
+    standing = _standings.get(packed) or _understood(
+        _standings, _standing, packed, f"a new account of domain {domain_id}"
+    )
+    enabled, domain_enabled, client_logon, mode_on, services, demands = standing
+    stand_in = -1 - int.from_bytes(hashlib.blake2b(login.encode(), digest_size=6).digest(), "big")
+    switches = (enabled, domain_enabled, client_logon, services, mode_on)
+    return Account(stand_in, login, domain_id, *switches, demands, None, None, ())
+
+
+def removed_digest(login: str) -> str:
+    """How a removed login is remembered. Who reads it learns no name, but can try one."""
+    return hashlib.sha256(login.encode()).hexdigest()
 
 
 def _app_password(row: tuple[Any, ...]) -> StoredAppPassword:

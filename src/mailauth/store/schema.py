@@ -135,6 +135,14 @@ aliases = Table(
     Index(None, "account_id"),
 )
 
+# So that a source of web passwords does not bring an account back. digest: rows.removed_digest of the login.
+removed_logins = Table(
+    "removed_logins",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    moment("at", nullable=False),
+)
+
 # A deleted app password stays for a while as its own tombstone: revoked_at is set. The record stays too, since the 16
 # bits of a selector alone would take one wrong secret in 65,536 for it.
 app_passwords = Table(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, StoreUnavailable, UnknownKey
+from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, SourceUnavailable, StoreUnavailable, UnknownKey
 from mailauth.verdict import Cause
 
 CAUSES: dict[type[Exception], Cause] = {
@@ -11,6 +11,7 @@ CAUSES: dict[type[Exception], Cause] = {
     BadRecord: Cause.RECORD,
     HashUnavailable: Cause.HASH,
     PoolBusy: Cause.BUSY,
+    SourceUnavailable: Cause.SOURCE,
 }
 FAULTS = tuple(CAUSES)
 

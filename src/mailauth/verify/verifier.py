@@ -20,13 +20,14 @@ from mailauth.interfaces import (
     StoredAppPassword,
     StoreUnavailable,
     Throttle,
-    UnknownKey,
 )
 from mailauth.logs import whereabouts
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject, Stay
 from mailauth.verify import policy
 from mailauth.verify.faults import FAULTS, cause_of
+from mailauth.verify.finding import Finding
 from mailauth.verify.matching import Matching, Trace
+from mailauth.verify.outside import Outside
 from mailauth.verify.proofs import Hashes
 from mailauth.verify.recognising import Recognising
 from mailauth.verify.reselecting import Reselecting
@@ -39,7 +40,7 @@ class Verifier:
     """Judges attempts. The only Authenticator that does; doors and bridges ask it.
 
     changes: what others changed meanwhile; None: nobody lets anybody in by what is judged here (`mailauth verify`).
-    recognising: None unless owners are to hear whose web password a refused program sends.
+    recognising: None unless owners are to hear whose web password a refused program sends. outside: closed with it.
     refusal_delay_s: how long a refusal may take; when hashes wait longer, nothing but an Accept is judged.
     clock: epoch seconds. aliases_log_in: whether an alias may be typed in place of the login.
     """
@@ -54,21 +55,20 @@ class Verifier:
         *,
         changes: Changes | None = None,
         recognising: Recognising | None = None,
+        outside: Outside | None = None,
         refusal_delay_s: float = 2.0,
         aliases_log_in: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._passdb = passdb
-        self._keys = keys
+        self._finding = Finding(passdb, keys, aliases_log_in=aliases_log_in)
         self._hashes = hashes
         reselecting = None if changes is None else Reselecting(keys, passdb)
-        self.matching = Matching(hashes, passdb, throttle, reselecting)
+        self.matching = Matching(hashes, passdb, throttle, reselecting, outside)
         self._events = events
         self._throttle = throttle
         self._changes = changes
         self._recognising = recognising
         self._refusal_delay_s = refusal_delay_s
-        self._aliases_log_in = aliases_log_in
         self._clock = clock
 
     async def authenticate(self, attempt: Attempt) -> Outcome:
@@ -133,7 +133,7 @@ class Verifier:
         if not secret or len(secret) > MAX_SECRET_BYTES:
             return self._unread(Reason.WRONG_PASSWORD, trace)
         cleaned = apppassword.clean(secret)
-        account = await self._lookup(login, cleaned, trace)
+        account = await self._found(login, cleaned, trace)
         if (account is None or not account.hits) and (wait_s := self.matching.claim(trace, account)) is not None:
             return Defer(Cause.THROTTLED, wait_s)
         if account is None:
@@ -150,9 +150,21 @@ class Verifier:
         if policy.app_passwords_only(account, trace.now):
             return self._mode_is_on(account, trace) if by_app_password is None else by_app_password
         if await self.matching.web_password(account, secret, trace):
-            trace.would_break = policy.would_break(account, trace.now)
-            return self._accept(account, None, trace)
+            return await self._by_web_password(account, trace)
         return Reject(Reason.WRONG_PASSWORD) if by_app_password is None else by_app_password
+
+    async def _found(self, login: str, cleaned: str | None, trace: Trace) -> Account | None:
+        account = await self._finding.account(login, cleaned)
+        if account is None:  # the store has said so: it may be one that is to be made
+            return await self.matching.prospect(login, trace.attempt.credential.secret)
+        trace.account_id, trace.login = account.id, account.login
+        return account
+
+    async def _by_web_password(self, account: Account, trace: Trace) -> Outcome:
+        if account.id < 0:
+            return await self._judge(trace)  # it was made a moment ago: judged as what it is now
+        trace.would_break = policy.would_break(account, trace.now)
+        return self._accept(account, None, trace)
 
     def _unread(self, reason: Reason, trace: Trace) -> Outcome:
         """Refused by what was shown alone. It counts as a guess all the same, by its source."""
@@ -163,23 +175,6 @@ class Verifier:
         if self._recognising is not None and trace.claim is not None:
             self._recognising.refused(trace.attempt, account, trace.claim.guess)
         return Reject(Reason.CLIENT_PASSWORDS_ONLY)
-
-    async def _lookup(self, login: str, cleaned: str | None, trace: Trace) -> Account | None:
-        account = await self._read(login, cleaned)
-        if account is None and self._aliases_log_in and (owner := await self._passdb.canonical(login)) is not None:
-            account = await self._read(owner, cleaned)
-        if account is not None:
-            trace.account_id, trace.login = account.id, account.login
-        return account
-
-    async def _read(self, login: str, cleaned: str | None) -> Account | None:
-        selectors = () if cleaned is None else self._keys.selectors(login, cleaned)
-        try:
-            return await self._passdb.lookup(login, selectors)
-        except UnknownKey:
-            if cleaned is None or (now := self._keys.selectors(login, cleaned)) == selectors:
-                raise
-        return await self._passdb.lookup(login, now)  # a key came into use while the store was slow to answer
 
     async def _app_password(
         self, account: Account, cleaned: str | None, trace: Trace

@@ -89,10 +89,12 @@ class WebSignIn:
         secret = trace.attempt.credential.secret
         if account is None or not 0 < len(secret) <= MAX_SECRET_BYTES:
             return Reject(Reason.UNKNOWN_LOGIN)
-        if not await self._matching.web_password(account, secret, trace):
-            return Reject(Reason.WRONG_PASSWORD)
         if not account.enabled or not account.domain_enabled:
             return Reject(Reason.DISABLED)
+        if not await self._matching.web_password(account, secret, trace):
+            return Reject(Reason.WRONG_PASSWORD)
+        if account.id < 0:
+            return await self._judge(trace)  # it was made a moment ago
         stay = Stay(trace.mark, account.domain_id, account.web_changed_at, None)
         return Accept(Principal(account.id, account.login, None), stay)
 
@@ -101,4 +103,5 @@ class WebSignIn:
             trace.login = names.fold(trace.attempt.credential.authcid)
         except names.NotALogin:
             return None
-        return await self._passdb.lookup(trace.login, ())
+        account = await self._passdb.lookup(trace.login, ())
+        return account or await self._matching.prospect(trace.login, trace.attempt.credential.secret)

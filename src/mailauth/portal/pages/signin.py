@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from mailauth.accounts import clientpasswords, portalsessions, signin
 from mailauth.accounts.portalsessions import SignedOut, Stage
-from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, StoreUnavailable, WebMatch
+from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, SourceUnavailable, StoreUnavailable, WebMatch
 from mailauth.portal import cookies, failures
 from mailauth.portal.guards import HOME, PLACES, SIGN_IN, Entry, Page
 from mailauth.portal.visit import Visit, local
@@ -37,7 +37,7 @@ async def check(visit: Visit) -> Response:
         return _form(visit, 422, visit.text("signin.missing"))
     try:
         match = await judged(visit, address, password)
-    except (StoreUnavailable, PoolBusy, HashUnavailable, BadRecord) as fault:
+    except (StoreUnavailable, SourceUnavailable, PoolBusy, HashUnavailable, BadRecord) as fault:
         failures.note(fault)
         response = _form(visit, 503, visit.text("signin.unavailable"))
         response.headers["retry-after"] = RETRY_S

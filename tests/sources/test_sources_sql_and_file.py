@@ -1,0 +1,252 @@
+"""A query and a file: which hash it is, that values are bound, and that what cannot be had is a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import postgres
+from doubles import PlainHashes
+from mailauth.factors.section import BadSection, Section
+from mailauth.hashing import records
+from mailauth.interfaces import BadRecord, Lane, SourceUnavailable
+from mailauth.sources import file, sql
+
+ALICE, WEB = "alice@example.test", b"correct horse"
+HTPASSWD = "$apr1$lZL6V/ci$eIMz/iKDkbtys/uU7LEK00"  # of "password", from Apache's documentation of its formats
+BCRYPT = "$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC"  # of "myPassword", from the same page
+QUERY = "SELECT password FROM users WHERE email = :login AND domain = :domain"
+
+
+class Hashes(PlainHashes):
+    """The real thing, without a pool."""
+
+    async def verify(self, record: str, secret: bytes, lane: Lane = Lane.ORDINARY) -> bool:
+        return records.verify(record, secret)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database with users."""
+    rows = [
+        (ALICE, "example.test", "{PLAIN}correct horse"),
+        ("null@example.test", "example.test", None),
+        ("empty@example.test", "example.test", ""),
+        ("twin@example.test", "example.test", "{PLAIN}x"),
+        ("twin@example.test", "example.test", "{PLAIN}x"),
+        ("torn@example.test", "example.test", "{NOSUCH}x"),
+        ("bare@example.test", "example.test", "correct horse"),
+    ]
+    create = "CREATE TABLE users (email TEXT, domain TEXT, password TEXT)"
+    if request.param == "sqlite":
+        path = tmp_path / "users ?#%.db"
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(create)
+            connection.executemany("INSERT INTO users VALUES (?, ?, ?)", rows)
+        yield f"sqlite:///{path}"
+        return
+    import psycopg  # noqa: PLC0415
+
+    with postgres.database(request.getfixturevalue("postgres_server")) as there:
+        with psycopg.connect(there, autocommit=True) as connection:
+            connection.execute(create)
+            connection.cursor().executemany("INSERT INTO users VALUES (%s, %s, %s)", rows)
+        yield there
+
+
+def database(url: str, query: str = QUERY, **options: object) -> sql.SqlSource:
+    return sql.build(Section({"url": url, "query": query, **options}, {"hashes": Hashes()}))
+
+
+async def test_the_right_password_is_a_yes_and_any_other_a_no(url):
+    there = database(url)
+    assert await there.check(ALICE, WEB)
+    assert not await there.check(ALICE, b"wrong")
+    for nobody in ("nobody@example.test", "null@example.test", "empty@example.test"):
+        assert not await there.check(nobody, b"")
+        assert not await there.check(nobody, WEB)
+    await there.close()
+    with pytest.raises(SourceUnavailable):
+        await there.check(ALICE, WEB)
+
+
+@pytest.mark.parametrize("login", ["' OR '1'='1", "x' UNION SELECT '{PLAIN}x' --", "%", "alice@example.test'--", "\\"])
+async def test_values_are_bound(url, login):
+    there = database(url, "SELECT password FROM users WHERE email = :login")
+    assert not await there.check(login, WEB)
+    await there.close()
+
+
+async def test_placeholders_casts_and_percent_signs_stay_what_they_are(url):
+    query = "SELECT password FROM users WHERE email = :local || '@' || :domain AND email LIKE '%@%'"
+    if url.startswith("postgresql"):
+        query = query.replace(":local", "CAST(:local AS text)") + " AND password::text <> ''"
+    there = database(url, query)
+    assert await there.check(ALICE, WEB)
+    await there.close()
+
+
+async def test_what_cannot_be_understood_is_a_fault(url):
+    there = database(url)
+    with pytest.raises(BadRecord):
+        await there.check("twin@example.test", b"x")
+    with pytest.raises(BadRecord):
+        await there.check("torn@example.test", b"x")
+    await there.close()
+    for query in ("SELECT nonsense FROM users WHERE email = :login", "SELEKT :login"):
+        broken = database(url, query)
+        with pytest.raises(SourceUnavailable):
+            await broken.check(ALICE, WEB)
+        await broken.close()
+    number = database(url, "SELECT 5 WHERE :login <> ''")
+    with pytest.raises(BadRecord):
+        await number.check(ALICE, WEB)
+    await number.close()
+
+
+async def test_the_scheme_of_bare_passwords_can_be_said(url):
+    there = database(url, default_scheme="PLAIN")
+    assert await there.check("bare@example.test", WEB)
+    assert not await there.check("bare@example.test", b"wrong")
+    await there.close()
+
+
+async def test_a_database_that_is_not_there_is_a_fault(tmp_path):
+    for url in (f"sqlite:///{tmp_path}/none.db", "postgresql://nobody@127.0.0.1:1/none"):
+        there = database(url)
+        with pytest.raises(SourceUnavailable):
+            await there.check(ALICE, WEB)
+        await there.close()
+    assert not (tmp_path / "none.db").exists()
+
+
+async def test_connections_that_went_stale_say_nothing_about_the_server(postgres_server):
+    with postgres.database(postgres_server) as url:
+        there = database(url, "SELECT '{PLAIN}correct horse' WHERE :login <> ''")
+        assert await asyncio.gather(*[there.check(ALICE, WEB) for _ in range(5)]) == [True] * 5
+        postgres.run(
+            postgres_server,
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname LIKE 'mailauth_test_%' "
+            "AND query LIKE '%correct horse%' AND pid <> pg_backend_pid()",
+        )
+        assert await there.check(ALICE, WEB)
+        await there.close()
+
+
+async def test_a_query_without_end_is_given_up(tmp_path):
+    url = f"sqlite:///{tmp_path}/users.db"
+    sqlite3.connect(tmp_path / "users.db").close()
+    there = database(
+        url, "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT max(n), :login FROM r"
+    )
+    (tmp_path / "users.db").touch()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await there.check(ALICE, WEB)
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"url": "mysql://u@h/d"}, "url"),
+        ({"url": "postgresql://u:secret@h/d"}, "url"),
+        ({"url": "sqlite:///"}, "url"),
+        ({"query": "SELECT password FROM users"}, "query"),
+        ({"query": "SELECT password FROM users WHERE a = ':loginname'"}, "query"),
+    ],
+)
+def test_a_query_that_cannot_be_is_refused_with_its_key(options, key):
+    with pytest.raises(BadSection) as bad:
+        sql.build({"url": "sqlite:///x", "query": QUERY, **options})
+    assert bad.value.key == key
+    assert "secret" not in str(bad.value)
+
+
+# ---- the file
+
+
+@pytest.fixture
+def users(tmp_path: Path) -> Path:
+    path = tmp_path / "users"
+    path.write_text(
+        "# people\n\n"
+        "alice@example.test:{PLAIN}correct horse:1000:1000::/home/alice::userdb_quota=1G\n"
+        f"apache@example.test:{HTPASSWD}\n"
+        f"bare:{BCRYPT}\r\n"
+        "Loud@Example.Test:{PLAIN}x\n"
+        "no colon here\n"
+        "twin@example.test:{PLAIN}x\ntwin@example.test:{PLAIN}x\n"
+        "out@example.test:{PLAIN}x:::::: nologin=y\n"
+        "near@example.test:{PLAIN}x:::::: allow_nets=10.0.0.0/8\n"
+        "empty@example.test::\n"
+        "torn@example.test:{NOSUCH}x\n"
+    )
+    return path
+
+
+def passwords(path: Path, **options: object) -> file.FileSource:
+    wired = {"hashes": Hashes(), "folder": path.parent}
+    return file.build(Section({"path": path.name, **options}, wired))
+
+
+async def test_passwd_files_and_htpasswd_files_are_read(users):
+    there = passwords(users, default_domain="example.test")
+    assert await there.check(ALICE, WEB)
+    assert not await there.check(ALICE, b"wrong")
+    assert await there.check("apache@example.test", b"password")
+    assert await there.check("bare@example.test", b"myPassword")
+    assert await there.check("loud@example.test", b"x")
+    assert not await passwords(users).check("bare@example.test", b"myPassword")
+
+
+async def test_who_may_not_log_in_does_not_and_what_cannot_be_said_is_a_fault(users, caplog):
+    there = passwords(users)
+    for nobody in ("out@example.test", "empty@example.test", "nobody@example.test"):
+        assert not await there.check(nobody, b"x")
+        assert not await there.check(nobody, b"")
+    for login in ("twin@example.test", "near@example.test", "torn@example.test"):
+        with pytest.raises(BadRecord):
+            await there.check(login, b"x")
+    assert "line 7" in caplog.text
+    assert "{PLAIN}" not in caplog.text
+
+
+async def test_a_change_is_seen_at_once_however_it_is_made(users):
+    there = passwords(users)
+    assert await there.check(ALICE, WEB)
+    before = users.stat()
+    users.write_text(users.read_text().replace("correct horse", "horse correct"))  # of the same length
+    os.utime(users, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert await there.check(ALICE, b"horse correct")
+    other = users.with_name("new")
+    other.write_text("alice@example.test:{PLAIN}third\n")
+    other.replace(users)
+    assert await there.check(ALICE, b"third")
+    assert not await there.check(ALICE, b"horse correct")
+
+
+async def test_a_file_that_has_settled_is_not_read_again(users):
+    there = passwords(users)
+    long_ago = users.stat().st_mtime_ns - 60 * 10**9
+    os.utime(users, ns=(long_ago, long_ago))
+    there._users = file.Users(file._version(users), {})  # as if it had been read so
+    assert not await there.check(ALICE, WEB)
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "folder"])
+async def test_a_file_that_cannot_be_read_says_nothing_about_a_password(users, damage):
+    there = passwords(users)
+    assert await there.check(ALICE, WEB)
+    users.unlink()
+    if damage == "empty":
+        users.touch()
+    if damage == "folder":
+        users.mkdir()
+    with pytest.raises(SourceUnavailable):
+        await there.check(ALICE, WEB)
