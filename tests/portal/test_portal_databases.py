@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from outside_world import KINDS
 from portal_site import ALICE, PASSWORD, Site
-from test_portal_passwords import SHOWN
+from test_portal_passwords import SHOWN, named
 from test_portal_second import Hands
 
 from mailauth.accounts import apppasswords
@@ -31,8 +31,9 @@ async def test_from_the_first_sign_in_to_the_last_deletion(site: Site) -> None:
         assert (await hands.answer(again, kind)).to == "/", kind
         site.clock.now += 61
     await again.get("/passwords/new")
-    proof = await again.follow(await again.post("/passwords/new", label="手机", services=["imap", "smtp"]))
-    page = await again.post(proof.path, way="totp", code=hands.app.at(site.clock()))
+    proof = await again.follow(await again.post("/passwords/new", services=["imap", "smtp"]))
+    page = await again.follow(await again.post(proof.path, way="totp", code=hands.app.at(site.clock())))
+    page = await named(again, page, "手机")
     assert SHOWN.search(page.html), page.text
     assert [view.label for view in apppasswords.listed(site.store, ALICE)] == ["手机"]
     await again.get("/mode")

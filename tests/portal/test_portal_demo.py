@@ -91,12 +91,12 @@ async def test_the_demo_lets_its_account_make_and_delete_client_passwords(demo: 
         await sign_in(view, kept.account, kept.web_password)
         await bind_by_scanning(view, "wechat", kept.web_password)
         await page.goto("/passwords/new")
-        await page.fill("#label", "Laptop")
         await page.click("main form button")
         await page.click("main form button")  # to WeChat
         await page.wait_for_url(re.compile("/simulated/"))
         await page.click("text=alice")
-        await page.click("main form button")  # do it now
+        await page.fill("#label", "Laptop")
+        await page.click("main form button")
         shown = (await page.inner_text("#secret")).replace("\n", "").replace(" ", "")
         assert str(kept.ports["imap"]["implicit"]) in await page.inner_text("table")
         await page.click("[data-done]")

@@ -221,7 +221,7 @@ async def test_w19_what_is_sent_is_bounded(site: Site) -> None:
     browser = await at_stage(site, Stage.IN)
     token = (await browser.get("/passwords/new")).csrf
     before = everything(site)
-    long = await browser.send("/passwords/new", {"csrf": token, "label": "x" * 300_000})
+    long = await browser.send("/passwords/new", {"csrf": token, "networks": "x" * 300_000})
     assert (long.status, "That is too much" in long.text) == (413, True)
     many = await browser.send("/passwords/new", {"csrf": token, **{f"f{number}": "" for number in range(300)}})
     assert many.status == 400

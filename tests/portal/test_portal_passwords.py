@@ -10,8 +10,10 @@ from markupsafe import escape
 from portal_site import ALICE, BOB, PASSWORD, START, Browser, Reply, Site
 
 from mailauth import apppassword
-from mailauth.accounts import apppasswords
+from mailauth.accounts import apppasswords, clientpasswords, freshproof, portalsessions
 from mailauth.accounts.history import audit
+from mailauth.accounts.mailboxes import show_account
+from mailauth.factors.typed import visible
 from mailauth.interfaces import PolicyLevel
 
 SHOWN = re.compile(r'data-plain="([^"]*)"')
@@ -20,27 +22,35 @@ NASTY = {
     "markup": ('"><script>alert(1)</script>', '"><script>alert(1)</script>'),
     "entities": ("&lt;b&gt; &#x41;", "&lt;b&gt; &#x41;"),
     "braces": ("{login} {{ csrf }} {% raw %} %s %(x)s", "{login} {{ csrf }} {% raw %} %s %(x)s"),
-    "control": ("a\x00b\x1b[2J\r\nc\x7f", "ab[2J c"),
     "hidden": ("My\u200b\u00a0iPh\u2060one\u3164", "My iPhone"),
     "joined": ("👩\u200d💻", "👩\u200d💻"),
-    "bidi": ("abc\u202egpj.exe\u2066", "abcgpj.exe"),
     "rtl": ("הטלפון שלי", "הטלפון שלי"),
     "emoji": ("📱 手机", "📱 手机"),
     "formula": ('=cmd|" /C calc"!A0', '=cmd|" /C calc"!A0'),
 }
 
 
-async def proof_for(browser: Browser, label: str = "My iPhone", **fields: object) -> Reply:
+async def proof_for(browser: Browser, **fields: object) -> Reply:
     """The page that asks for proof."""
     await browser.get("/passwords/new")
     chosen = {"services": ["imap", "pop3", "smtp"], **fields}
-    return await browser.follow(await browser.post("/passwords/new", label=label, **chosen))
+    return await browser.follow(await browser.post("/passwords/new", **chosen))
+
+
+async def name_asked(browser: Browser, **fields: object) -> Reply:
+    """The page that asks for the name, after the proof."""
+    proof = await proof_for(browser, **fields)
+    return await browser.follow(await browser.post(proof.path, way="web-password", password=PASSWORD))
+
+
+async def named(browser: Browser, page: Reply, label: str) -> Reply:
+    """The answer to a name that was given on that page."""
+    return await browser.post(page.path, perform=page.hidden("perform"), label=label)
 
 
 async def generated(browser: Browser, label: str = "My iPhone", **fields: object) -> tuple[str, Reply]:
     """A new client password, and the page that shows it."""
-    proof = await proof_for(browser, label, **fields)
-    page = await browser.post(proof.path, way="web-password", password=PASSWORD)
+    page = await named(browser, await name_asked(browser, **fields), label)
     (password,) = SHOWN.findall(page.html)
     return password, page
 
@@ -87,6 +97,9 @@ async def test_the_password_is_in_one_answer_and_nowhere_else(site: Site, alice:
 async def test_a_proof_is_good_once_however_often_the_button_is_pressed(site: Site, alice: Browser) -> None:
     proof = await proof_for(alice)
     answers = [await alice.post(proof.path, way="web-password", password=PASSWORD) for _ in range(3)]
+    assert [answer.to for answer in answers] == [proof.path] * 3
+    await alice.get(proof.path)
+    answers = [await alice.post(proof.path, perform="1", label=f"phone {number}") for number in range(3)]
     assert [SHOWN.search(answer.html) is not None for answer in answers] == [True, False, False]
     assert [answer.status for answer in answers] == [200, 410, 410]
     assert "it is done already" in answers[1].text
@@ -108,14 +121,14 @@ async def test_a_wrong_password_proves_nothing_and_an_expired_proof_neither(site
 
 
 async def test_what_came_too_late_is_begun_again_and_nothing_has_to_be_typed_again(site: Site, alice: Browser) -> None:
-    proof = await proof_for(alice, "My <iPhone>", services=["smtp"], expires="2027-01-31", networks="192.0.2.0/24")
+    proof = await proof_for(alice, services=["smtp"], expires="2027-01-31", networks="192.0.2.0/24")
     site.clock.now += 300
     for answer in (
         await alice.post(proof.path, way="web-password", password=PASSWORD),
         await alice.get(proof.path),
     ):
         assert (answer.status, "You do not have to type anything again" in answer.text) == (410, True)
-        assert "Generate a client password for “My <iPhone>”" in answer.text
+        assert "Generate a client password. You name it in the next step" in answer.text
     assert (await site.browser().get(proof.path)).to.startswith("/signin")
     other = site.browser()
     await other.sign_in()
@@ -125,8 +138,8 @@ async def test_what_came_too_late_is_begun_again_and_nothing_has_to_be_typed_aga
     fresh = await alice.follow(await alice.post(proof.path, renew="1"))
     assert fresh.path != proof.path
     assert (await alice.post(fresh.path, renew="1")).to == fresh.path  # it is not too late for this one
-    page = await alice.post(fresh.path, way="web-password", password=PASSWORD)
-    assert SHOWN.search(page.html)
+    page = await alice.follow(await alice.post(fresh.path, way="web-password", password=PASSWORD))
+    assert SHOWN.search((await named(alice, page, "My <iPhone>")).html)
     (view,) = listed(site)
     assert (view.label, view.services, view.networks) == ("My <iPhone>", ("smtp",), ("192.0.2.0/24",))
     site.clock.now += 300
@@ -142,12 +155,19 @@ async def test_a_proof_belongs_to_its_session(site: Site, alice: Browser) -> Non
         assert (await other.get(proof.path)).status == 410
         await other.get("/passwords/new")
         assert (await other.post(proof.path, way="web-password", password=PASSWORD)).status == 410
-        assert (await other.post(proof.path, perform="1")).status == 410
+        assert (await other.post(proof.path, perform="1", label="x")).status == 410
     assert listed(site) == []
 
 
 @pytest.mark.parametrize(
-    "fields", [{"perform": "1"}, {"way": "enrolment-code", "code": "x"}, {"way": "totp", "code": "1"}]
+    "fields",
+    [
+        {"perform": "1"},
+        {"perform": "1", "label": "x"},
+        {"perform": "1", "label": "x" * 101},
+        {"way": "enrolment-code", "code": "x"},
+        {"way": "totp", "code": "1"},
+    ],
 )
 async def test_no_other_way_proves_anything(site: Site, alice: Browser, fields) -> None:
     proof = await proof_for(alice)
@@ -176,22 +196,118 @@ async def test_a_name_is_text_wherever_it_is_shown(site: Site, alice: Browser, t
         ("\u3164\u200b", "Give it a name"),
         ("x" * 101, "at most 100 characters"),
         ("字" * 10_000, "at most 100 characters"),
+        ("a\x00b\x1b[2J\r\nc\x7f", "cannot be seen or that turn the writing round"),
+        ("abc\u202egpj.exe\u2066", "cannot be seen or that turn the writing round"),
+        ("x\u202d" * 100, "cannot be seen or that turn the writing round"),
     ],
 )
-async def test_a_bad_name_is_refused_in_words_and_nothing_typed_is_lost(
-    site: Site, alice: Browser, label, told
+async def test_a_bad_name_is_refused_in_words_and_nothing_is_lost(site: Site, alice: Browser, label, told) -> None:
+    page = await name_asked(alice, services=["smtp"], networks="192.0.2.0/24")
+    for _ in range(2):
+        answer = await named(alice, page, label)
+        assert (answer.status, told in answer.text, SHOWN.findall(answer.html)) == (422, True, [])
+        (kept,) = re.findall(r'<input id="label"[^>]* value="([^"]*)"', answer.html)
+        assert kept == visible(label)
+    assert listed(site) == []
+    page = await named(alice, page, kept if 1 <= len(kept) <= 100 else "good")
+    assert SHOWN.search(page.html)
+    (view,) = listed(site)
+    assert (view.services, view.networks) == (("smtp",), ("192.0.2.0/24",))
+
+
+async def test_the_name_is_asked_after_the_proof_and_looking_changes_nothing(site: Site, alice: Browser) -> None:
+    assert 'name="label"' not in (await alice.get("/passwords/new")).html
+    proof = await proof_for(alice)
+    assert "Generate a client password. You name it in the next step" in proof.text
+    assert 'name="label"' not in proof.html
+    answer = await alice.post(proof.path, way="web-password", password=PASSWORD)
+    assert answer.to == proof.path
+    for page in [await alice.follow(answer), *[await alice.get(path) for path in (proof.path, f"{proof.path}?way=x")]]:
+        assert page.status == 200
+        assert "Thank you, that was you. One step is left" in page.text
+        assert re.search(r'<input id="label"[^>]* autofocus', page.html)
+        assert 'role="alert"' not in page.html
+    assert (await alice.post(proof.path, perform="1")).to == proof.path  # no name at all: it is asked for
+    assert listed(site) == []
+    assert show_account(site.store, ALICE).mode == "off"
+    assert SHOWN.search((await named(alice, page, "phone")).html)
+    assert show_account(site.store, ALICE).mode == "on"
+
+
+async def test_a_tab_that_still_asks_for_proof_goes_on_to_the_name(site: Site, alice: Browser) -> None:
+    page = await name_asked(alice)
+    before = len(site.passwords.asked)
+    answer = await alice.post(page.path, way="web-password", password="not looked at")
+    assert answer.to == page.path
+    assert len(site.passwords.asked) == before
+    assert SHOWN.search((await named(alice, page, "phone")).html)
+    answer = await alice.post(page.path, perform="1", label="the other tab")
+    assert (answer.status, "it is done already" in answer.text) == (410, True)
+    assert [view.label for view in listed(site)] == ["phone"]
+
+
+async def test_a_name_on_a_page_out_of_date_is_kept_and_the_proof_too(site: Site, alice: Browser) -> None:
+    page = await name_asked(alice)
+    answer = await alice.send(page.path, {"csrf": "x", "perform": "1", "label": "My <iPhone>"})
+    assert (answer.status, "send it once more" in answer.text) == (403, True)
+    assert 'value="My &lt;iPhone&gt;"' in answer.html
+    assert listed(site) == []
+    assert SHOWN.search((await named(alice, answer, "My <iPhone>")).html)
+
+
+@pytest.mark.parametrize(
+    ("label", "kept"), [("My <iPhone>", "My <iPhone>"), ("a\u202eb", "ab"), ("x" * 101, ""), ("", "")]
+)
+async def test_a_name_that_comes_too_late_is_kept_with_the_terms(
+    site: Site, alice: Browser, label: str, kept: str
 ) -> None:
+    page = await name_asked(alice, services=["smtp"], expires="2027-01-31")
+    site.clock.now += 300
+    answer = await named(alice, page, label)
+    assert (answer.status, "You do not have to type anything again" in answer.text) == (410, True)
+    act = f"Generate a client password for “{kept}”" if kept else "You name it in the next step"
+    assert act in answer.text
+    again = {"label": answer.hidden("label")} if kept else {"label": label}
+    fresh = await alice.follow(await alice.post(page.path, renew="1", **again))
+    assert act in fresh.text
+    assert listed(site) == []
+    page = await alice.follow(await alice.post(fresh.path, way="web-password", password=PASSWORD))
+    if not kept:
+        page = await named(alice, page, "phone")
+    assert SHOWN.search(page.html)
+    (view,) = listed(site)
+    assert (view.label, view.services, view.expires_at) == (kept or "phone", ("smtp",), 1_801_440_000.0)
+
+
+async def test_a_late_name_changes_none_that_was_given_and_no_other_act(site: Site, alice: Browser) -> None:
+    await generated(alice, "phone")
+    await alice.get("/mode")
+    off = await alice.follow(await alice.post("/mode", mode="off"))
+    session = portalsessions.find(site.means, alice.client.cookies["mailauth-session"], now=site.clock())
+    token = clientpasswords.ask_to_generate(site.means, session, label="given", now=site.clock())
+    site.clock.now += 300
+    await alice.get(off.path)
+    fresh = await alice.follow(await alice.post(f"/proof/{token}", renew="1", label="another"))
+    assert "Generate a client password for “given”" in fresh.text
+    page = await alice.post(fresh.path, way="web-password", password=PASSWORD)  # and no name is asked for
+    assert SHOWN.search(page.html)
+    assert [view.label for view in listed(site)] == ["phone", "given"]
+    await alice.get(off.path)
+    answer = await alice.post(off.path, renew="1", label="another")
+    found = freshproof.action(site.means, session, answer.to.rpartition("/")[2], now=site.clock())
+    assert "label" not in found.params
+
+
+async def test_bad_terms_are_refused_in_words_and_nothing_typed_is_lost(site: Site, alice: Browser) -> None:
     await alice.get("/passwords/new")
     answer = await alice.post(
-        "/passwords/new", label=label, services=["smtp"], expires="2099-01-02", networks="192.0.2.0/24\nnonsense"
+        "/passwords/new", services=["smtp"], expires="2099-01-02", networks="192.0.2.0/24\nnonsense"
     )
     assert answer.status == 422
-    assert told in answer.text
     assert "nonsense" in answer.html
     assert 'value="2099-01-02"' in answer.html
     assert re.search(r'value="smtp" checked', answer.html)
     assert not re.search(r'value="imap" checked', answer.html)
-    assert label.strip("\x00\x01\u202e \u3000\u3164\u200b") in answer.html
     assert "“nonsense” is not a network" in answer.text
 
 
@@ -200,7 +316,7 @@ async def test_a_bad_name_is_refused_in_words_and_nothing_typed_is_lost(
 )
 async def test_an_end_that_is_none_is_refused(alice: Browser, expires: str) -> None:
     await alice.get("/passwords/new")
-    answer = await alice.post("/passwords/new", label="x", services=["smtp"], expires=expires)
+    answer = await alice.post("/passwords/new", services=["smtp"], expires=expires)
     assert (answer.status, "no date in the future" in answer.text) == (422, True)
 
 
@@ -217,10 +333,10 @@ async def test_terms_are_kept(site: Site, alice: Browser) -> None:
 
 async def test_at_least_one_service_and_at_most_so_many_networks(alice: Browser) -> None:
     await alice.get("/passwords/new")
-    answer = await alice.post("/passwords/new", label="x", services=["portal"])
+    answer = await alice.post("/passwords/new", services=["portal"])
     assert "Tick at least one" in answer.text
     networks = "\n".join([f"192.0.2.{number}" for number in range(33)])
-    answer = await alice.post("/passwords/new", label="x", services=["imap"], networks=networks)
+    answer = await alice.post("/passwords/new", services=["imap"], networks=networks)
     assert "At most 32 networks" in answer.text
 
 
@@ -228,13 +344,13 @@ async def test_at_the_maximum_the_page_says_so(site: Site, alice: Browser) -> No
     site.change(max_app_passwords=2)
     await generated(alice, "one")
     assert "You can make 1 more; 2 is the most" in (await alice.get("/passwords")).text
-    late = await proof_for(alice, "three")
+    late = await name_asked(alice)
     await generated(alice, "two")
-    answer = await alice.post(late.path, way="web-password", password=PASSWORD)
+    answer = await named(alice, late, "three")
     assert (answer.status, "Delete one first" in answer.text) == (409, True)
     page = await alice.get("/passwords/new")
     assert "You have 2 client passwords, which is the most" in page.text
-    assert 'name="label"' not in page.html
+    assert 'name="services"' not in page.html
     assert len(listed(site)) == 2
 
 
@@ -243,17 +359,18 @@ async def test_a_form_of_another_session_is_shown_again_with_what_was_typed(site
     old = alice.page
     await alice.post("/signout")
     await alice.sign_in()
-    answer = await alice.send("/passwords/new", {"csrf": old.csrf, "label": "typed in another tab", "services": "smtp"})
+    typed = {"networks": "typed in another tab", "services": "smtp"}
+    answer = await alice.send("/passwords/new", {"csrf": old.csrf, **typed})
     assert answer.status == 403
     assert "Nothing was changed. Look through it and send it once more" in answer.text
-    assert 'value="typed in another tab"' in answer.html
+    assert ">typed in another tab</textarea>" in answer.html
     assert listed(site) == []
 
 
 async def test_what_was_typed_is_there_again_after_signing_in_again(site: Site, alice: Browser) -> None:
     await alice.get("/passwords/new")
     site.clock.now += site.rules.idle_s + 1
-    fields = {"label": "My <iPhone>", "services": ["smtp"], "networks": "192.0.2.0/24\n10.0.0.0/8", "password": "hush"}
+    fields = {"services": ["smtp"], "expires": "<b>", "networks": "192.0.2.0/24\n10.0.0.0/8", "password": "hush"}
     answer = await alice.post("/passwords/new", **fields)
     assert answer.to == "/signin?next=/passwords/new"
     assert "hush" not in base64.urlsafe_b64decode(alice.client.cookies["mailauth-typed"]).decode()
@@ -263,7 +380,7 @@ async def test_what_was_typed_is_there_again_after_signing_in_again(site: Site, 
     page = await alice.follow(answer)
     assert page.path == "/passwords/new"
     assert "send it once more" in page.text
-    assert 'value="My &lt;iPhone&gt;"' in page.html
+    assert 'value="&lt;b&gt;"' in page.html
     assert re.search(r'value="smtp" checked', page.html)
     assert not re.search(r'value="imap" checked', page.html)
     assert "192.0.2.0/24\n10.0.0.0/8" in page.html
@@ -282,7 +399,7 @@ async def test_whatever_a_browser_says_was_typed_does_no_harm(site: Site, alice:
 async def test_too_much_to_keep_is_not_kept(site: Site) -> None:
     browser = site.browser()
     await browser.get("/signin")
-    answer = await browser.post("/passwords/new", label="字" * 10_000)
+    answer = await browser.post("/passwords/new", networks="字" * 10_000)
     assert answer.to == "/signin?next=/passwords/new"
     assert "mailauth-typed" not in browser.client.cookies
 

@@ -252,7 +252,7 @@ async def test_an_app_password_never_opens_the_portal_even_if_it_is_the_web_pass
         answer = await browser.post("/signin", address=ALICE, password=made.password)
         assert (answer.status, WRONG in answer.text) == (401, True)
         await alice.get("/passwords/new")
-        proof = await alice.follow(await alice.post("/passwords/new", label="y", services="imap"))
+        proof = await alice.follow(await alice.post("/passwords/new", services="imap"))
         answer = await alice.post(proof.path, way="web-password", password=made.password)
         assert (answer.status, "The web password is not right" in answer.text) == (422, True)
         site.passwords.known[ALICE] = (site.account_id(), PASSWORD)
