@@ -18,7 +18,7 @@ from mailauth.bridges.bridge import Bridge, Terms
 from mailauth.config import Address, ConfigError, Settings
 from mailauth.config import bridge as section
 from mailauth.factors.section import BadSection, Section
-from mailauth.interfaces import Authenticator
+from mailauth.interfaces import Authenticator, Reported
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving import peercred
 from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse
@@ -34,12 +34,12 @@ CONNECTIONS = 4  # for each slot of the host; beyond that the oldest that never 
 HELD = 4  # one slot in so many may be kept waiting
 
 
-def bridges_of(settings: Settings) -> list[Bridge]:
+def bridges_of(settings: Settings, reported: Reported | None = None) -> list[Bridge]:
     """The bridges that the configuration names, in its order. Raises ConfigError."""
-    return [_built(written, settings.replies.help_line) for written in settings.bridge]
+    return [_built(written, settings.replies.help_line, reported) for written in settings.bridge]
 
 
-def _built(written: section.Bridge, help_line: str) -> Bridge:
+def _built(written: section.Bridge, help_line: str, reported: Reported | None) -> Bridge:
     options = written.options
     terms = Terms(
         name=written.kind.replace("_", "-"),
@@ -50,6 +50,7 @@ def _built(written: section.Bridge, help_line: str) -> Bridge:
         admits=None
         if written.token_file is None
         else Tokens(written.token_file.source, written.token_file.read).admits,
+        reported=reported,
     )
     try:
         bridge: Bridge = plugins.load("bridges", written.kind, Section(options.values(), {"terms": terms}))
@@ -98,13 +99,15 @@ class Bridgeheads:
 
 
 @contextmanager
-def open_bridges(settings: Settings, authenticator: Authenticator, sessions: LiveSessions) -> Iterator[Bridgeheads]:
+def open_bridges(
+    settings: Settings, authenticator: Authenticator, sessions: LiveSessions, reported: Reported
+) -> Iterator[Bridgeheads]:
     """The bridges of the configuration, bound and not yet served; in the end their sockets are taken away.
 
     Raises ConfigError, CannotListen.
     """
     with ExitStack() as stack:
-        built = bridges_of(settings)
+        built = bridges_of(settings, reported)
         inherited = Inherited()
         stack.callback(inherited.close)
         heads = []

@@ -62,7 +62,7 @@ async def serve(
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(open_core(settings))
         portal = await stack.enter_async_context(open_portal(core, context, around))
-        bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions))
+        bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions, core.reported))
         server = _server(core, context)
         login_log = logs.LoginLog(stream.write)
         core.events.subscribe(login_log)

@@ -144,7 +144,8 @@ class Dovecot(Daemon):
         user = pwd.getpwnam("nobody")
         os.chown(self.folder / "mail", user.pw_uid, user.pw_gid)
         listeners = "".join(
-            f"service {service}-login {{\n  inet_listener {service} {{\n    address = 127.0.0.1\n    port = {port}\n  }}\n"
+            f"service {service}-login {{\n"
+            f"  inet_listener {service} {{\n    address = 127.0.0.1\n    port = {port}\n  }}\n"
             f"  inet_listener {service}s {{\n    port = 0\n  }}\n}}\n"
             for service, port in self.ports.items()
         )
@@ -164,7 +165,5 @@ class Dovecot(Daemon):
 
 def bridge_section(kind: str, port: int, **options: str) -> str:
     """A [[bridge]] table. options: as they stand in the file."""
-    lines = "".join(f"{key} = {value}\n" for key, value in options.items())
-    return (
-        f'[[bridge]]\nkind = "{kind}"\naddress = "127.0.0.1:{port}"\nallow_tcp = true\ntoken_file = "{kind}.token"\n{lines}'
-    )
+    lines = [f'kind = "{kind}"', f'address = "127.0.0.1:{port}"', "allow_tcp = true", f'token_file = "{kind}.token"']
+    return "\n".join(["[[bridge]]", *lines, *[f"{key} = {value}" for key, value in options.items()], ""])

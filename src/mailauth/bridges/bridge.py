@@ -12,6 +12,7 @@ from typing import Protocol
 
 from mailauth.attempt import BRIDGE, Attempt, Credential, Service, address_text
 from mailauth.dialogue import BridgeDialogue
+from mailauth.interfaces import Reported
 
 # What mail servers call a service (RFC 4422 section 5 and what they send beside it), and what it is to an account.
 SERVICES = {
@@ -29,7 +30,8 @@ class Terms:
     """What the configuration says of one bridge, as far as its dialogues need it.
 
     name: of its kind. other_service: what a service of an unknown name counts as. help_line: ours, for refusals.
-    admits: whether this is the host's token, compared in constant time; None: no token is configured.
+    admits: whether this is the host's token, compared in constant time; None: no token is configured. reported: where
+    a host that judges by passwords of its own says so; None: nowhere.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Terms:
     clients: Sequence[IPv4Network | IPv6Network] = ()
     help_line: str = ""
     admits: Callable[[bytes], bool] | None = None
+    reported: Reported | None = None
     _peers: dict[str, str] = field(default_factory=dict, repr=False)
 
     def service(self, named: str) -> Service | None:
