@@ -95,8 +95,6 @@ class HttpDialogue:
     def _next(self) -> Request | None:
         """The next whole request; None: more is to come. Raises Malformed."""
         if self._head is None:
-            if self._unread.startswith(b"\r\n"):  # RFC 9112 section 2.2: one empty line is passed over
-                del self._unread[:2]
             end = self._unread.find(END, max(self._seen - len(END), 0))
             if max(end, len(self._unread) if end < 0 else 0) > MAX_HEAD_BYTES:
                 raise Malformed(431)
