@@ -14,10 +14,11 @@ from difflib import get_close_matches
 from functools import partial
 
 from mailauth import plugins
-from mailauth.bridges.bridge import Bridge, Terms
+from mailauth.bridges.bridge import APP_PASSWORD, Bridge, HoldsSessions, Terms
 from mailauth.config import Address, ConfigError, Settings
 from mailauth.config import bridge as section
 from mailauth.factors.section import BadSection, Section
+from mailauth.gateways.doveadm import Doveadm
 from mailauth.interfaces import Authenticator, Reported
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving import peercred
@@ -25,6 +26,7 @@ from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
 from mailauth.serving.inherited import Inherited
+from mailauth.serving.kicking import Kicker
 from mailauth.serving.listen import CannotListen, Door, Server, bind
 from mailauth.serving.sessions import LiveSessions
 from mailauth.serving.tokens import Tokens
@@ -82,6 +84,7 @@ class Bridgeheads:
     """All of them."""
 
     heads: Sequence[Bridgehead] = ()
+    kickers: Sequence[Kicker] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -95,7 +98,7 @@ class Bridgeheads:
 
     async def stop(self) -> None:
         """Accept no more, and close what is open."""
-        await asyncio.gather(*[head.stop() for head in self.heads])
+        await asyncio.gather(*[head.stop() for head in self.heads], *[kicker.close() for kicker in self.kickers])
 
 
 @contextmanager
@@ -122,7 +125,16 @@ def open_bridges(
             except peercred.NoSuchName as error:
                 raise ConfigError(f"{settings.source}: [[bridge]] #{number}: {error}") from None
         inherited.close()
-        yield Bridgeheads(heads)
+        kickers = [kicker for bridge in built if (kicker := _kicker(bridge)) is not None]
+        sessions.elsewhere += [kicker.changed for kicker in kickers]
+        yield Bridgeheads(heads, kickers)
+
+
+def _kicker(bridge: Bridge) -> Kicker | None:
+    """Who ends sessions at the bridge's host, if that is to be."""
+    if not isinstance(bridge, HoldsSessions) or not bridge.doveadm_url:
+        return None
+    return Kicker(Doveadm(bridge.doveadm_url, bridge.doveadm_key), bridge.kick_by == APP_PASSWORD)
 
 
 def _house(

@@ -211,6 +211,9 @@ class Change:
     takes: str = ""
 
 
+ELSEWHERE = "elsewhere: "  # before each line of a report that is for whoever made the change
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What this process says to a change: how many sessions it ended, and what was asked for, in JSON."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import imaplib
+import json
 import poplib
 import re
 import signal
@@ -165,7 +166,7 @@ def by_grant(folder: Path, port: int) -> Dovecot:
     return Dovecot(folder / "grant", (IMAP, POP3), passdb)
 
 
-def by_lua(folder: Path, port: int) -> Dovecot:
+def by_lua(folder: Path, port: int, more: str = "") -> Dovecot:
     script = folder / "mailauth.lua"
     script.write_text((resources.files("mailauth.bridges") / "dovecot.lua").read_text())
     (folder / "lua.token").write_text(TOKEN + "\n")
@@ -174,7 +175,7 @@ def by_lua(folder: Path, port: int) -> Dovecot:
     passdb = documented("passdb {\n  driver = lua").replace(
         "/etc/dovecot/mailauth-settings.lua", f"{folder}/settings.lua"
     )
-    return Dovecot(folder / "lua", (IMAP, POP3), passdb)
+    return Dovecot(folder / "lua", (IMAP, POP3), passdb + more)
 
 
 @pytest.fixture(scope="module")
@@ -490,6 +491,85 @@ def test_a_new_start_costs_no_login(world: World) -> None:
         world.start()
         for host, service in CASES:
             assert world.ask(host, service, ALICE, world.secrets["app"]).startswith(ENTERED[service]), (host, service)
+
+
+# ---- what is open at Dovecot when a password is revoked
+
+
+@dataclass
+class Kicked:
+    """A site whose Dovecot can be told to end sessions, and one that is not there."""
+
+    site: Site
+    world: World
+
+
+@pytest.fixture
+def kicked() -> Iterator[Kicked]:
+    need_dovecot()
+    with public_folder() as folder:
+        (folder / "site").mkdir(mode=0o755)
+        port, doveadm = free_ports(2)
+        keys = f'allow_tcp = true\ndoveadm_url = "http://127.0.0.1:{doveadm}"\ndoveadm_key_file = "doveadm.key"\n'
+        site = Site(
+            folder / "site", sections=f"[throttle]\nenabled = false\n{bridge('dovecot-lua', f'127.0.0.1:{port}', keys)}"
+        )
+        (site.folder / "token").write_text(TOKEN + "\n")
+        (site.folder / "doveadm.key").write_text("a key of doveadm's\n")
+        site.add(ALICE, WEB)
+        site.add("bob@example.test", WEB)
+        api = documented("doveadm_api_key").replace("KEY", "a key of doveadm's").replace("8414", str(doveadm))
+        dovecot = by_lua(folder, port, api)
+        with site.serving():
+            yield Kicked(site, World(site, {"lua": dovecot}))
+
+
+def idling(client: Client, login: str, password: str) -> None:
+    assert isinstance(client, imaplib.IMAP4)
+    assert said(client, login, password).startswith(b"OK ")
+    client.select()
+    client.send(b"x IDLE\r\n")
+    assert client.readline().startswith(b"+ ")
+
+
+def test_a_revoked_password_ends_what_is_open_at_dovecot(kicked: Kicked) -> None:
+    site, world = kicked.site, kicked.world
+    app, other = site.mint(ALICE, label="phone"), site.mint("bob@example.test")
+    with world.hosts["lua"].running(), contextlib.ExitStack() as stack:
+        imap, pop3, bobs = (stack.enter_context(world.client("lua", service)) for service in (IMAP, POP3, IMAP))
+        idling(imap, ALICE, app.password)
+        idling(bobs, "bob@example.test", other.password)
+        assert said(pop3, ALICE, app.password).startswith(b"+OK")
+        revoked = site.run("app-password", "revoke", ALICE, "--label", "phone")
+        assert revoked.returncode == 0, revoked.stderr
+        assert f"ended what was open of {ALICE}, by whatever password" in revoked.stderr
+        assert isinstance(imap, imaplib.IMAP4)
+        assert imap.readline().startswith(b"* BYE ")
+        assert isinstance(pop3, poplib.POP3)
+        assert pop3.file.readline().startswith(b"-ERR [SYS/TEMP]")
+        assert world.ask("lua", IMAP, ALICE, app.password) == REFUSED[IMAP]
+        assert isinstance(bobs, imaplib.IMAP4)
+        bobs.send(b"DONE\r\n")
+        assert bobs.readline().startswith(b"x OK")
+        nobody = site.run("account", "set", ALICE, "--mode", "on")
+        assert nobody.returncode == 0
+        assert "Dovecot" not in nobody.stderr  # there was nothing to end
+
+
+def test_a_dovecot_that_is_not_reached_is_told_of_and_tried_again(kicked: Kicked) -> None:
+    site, world = kicked.site, kicked.world
+    app = site.mint(ALICE, label="phone")
+    key = site.folder / "doveadm.key"
+    revoked = site.run("app-password", "revoke", ALICE, "--id", str(app.id), "--json")
+    assert revoked.returncode == 0
+    (line,) = json.loads(revoked.stdout)["elsewhere"]
+    assert f"sessions of {ALICE} may still be open, it is tried until they end" in line
+    assert key.read_text().strip() not in site.log + line
+    with world.hosts["lua"].running(), world.client("lua", IMAP) as client:
+        idling(client, ALICE, WEB)  # it cannot be told by which password it was opened
+        assert isinstance(client, imaplib.IMAP4)
+        assert client.readline().startswith(b"* BYE ")
+        site.logged(f"what was open of {ALICE} has been ended")
 
 
 # ---- a Dovecot with passwords of its own

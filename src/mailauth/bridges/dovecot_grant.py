@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from typing import ClassVar, assert_never
 
 from mailauth.attempt import Credential
-from mailauth.bridges.bridge import NOT_SERVED, Terms
+from mailauth.bridges.bridge import (
+    NOT_SERVED,
+    Terms,
+    doveadm_key_option,
+    doveadm_url_option,
+    kick_by_option,
+    require_key,
+)
 from mailauth.bridges.http1 import Malformed, Reply, Request, json_reply, unquoted
 from mailauth.bridges.http_dialogue import IDLE_S, WRONG_TOKEN, Answer, HttpDialogue, Question, require_token
 from mailauth.dialogue import BridgeDialogue
@@ -29,9 +36,12 @@ WEB = "web"  # in place of an app password's id
 
 @dataclass(frozen=True, slots=True)
 class DovecotGrant:
-    """The bridge; it has no keys of its own."""
+    """The bridge, and the keys of its [[bridge]] that are its own."""
 
     terms: Terms = option(doc="", wired=True)
+    doveadm_url: str = doveadm_url_option()
+    doveadm_key: str = doveadm_key_option()
+    kick_by: str = kick_by_option()
     host_waits: ClassVar[bool] = True  # auth_failure_delay
     silence_s: ClassVar[float | None] = IDLE_S
 
@@ -104,4 +114,5 @@ def build(section: Mapping[str, object]) -> DovecotGrant:
     """The plug-in's entry. Raises BadSection."""
     bridge: DovecotGrant = read(DovecotGrant, section)
     require_token(bridge.terms)
+    require_key(bridge)
     return bridge

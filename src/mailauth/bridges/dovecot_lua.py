@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from typing import ClassVar, assert_never
 
 from mailauth.attempt import MAX_CLIENT_CHARS, Credential
-from mailauth.bridges.bridge import NOT_SERVED, Terms
+from mailauth.bridges.bridge import (
+    NOT_SERVED,
+    Terms,
+    doveadm_key_option,
+    doveadm_url_option,
+    kick_by_option,
+    require_key,
+)
 from mailauth.bridges.http1 import Reply, Request
 from mailauth.bridges.http_dialogue import IDLE_S, WRONG_TOKEN, Answer, HttpDialogue, Question, bearer, require_token
 from mailauth.dialogue import BridgeDialogue
@@ -27,9 +34,12 @@ SWITCHED_OFF = {Reason.DISABLED, Reason.DOMAIN_DISABLED, Reason.CLIENT_LOGON_OFF
 
 @dataclass(frozen=True, slots=True)
 class DovecotLua:
-    """The bridge; it has no keys of its own."""
+    """The bridge, and the keys of its [[bridge]] that are its own."""
 
     terms: Terms = option(doc="", wired=True)
+    doveadm_url: str = doveadm_url_option()
+    doveadm_key: str = doveadm_key_option()
+    kick_by: str = kick_by_option()
     host_waits: ClassVar[bool] = True  # auth_failure_delay
     silence_s: ClassVar[float | None] = IDLE_S
 
@@ -81,4 +91,5 @@ def build(section: Mapping[str, object]) -> DovecotLua:
     """The plug-in's entry. Raises BadSection."""
     bridge: DovecotLua = read(DovecotLua, section)
     require_token(bridge.terms)
+    require_key(bridge)
     return bridge
