@@ -46,9 +46,10 @@ def warn(effect: Effect) -> None:
 
 
 def plain(effect: Effect) -> dict[str, Any]:
-    """For --json."""
+    """For --json. elsewhere: only where there is something to say."""
     told = {"sessions_ended": effect.ended, "no_answer_from": effect.without_answer}
-    return {**told, "elsewhere": elsewhere(effect)}
+    lines = elsewhere(effect)
+    return {**told, "elsewhere": lines} if lines else told
 
 
 def elsewhere(effect: Effect) -> list[str]:
