@@ -35,6 +35,7 @@ from mailauth.store.upgrade import require_current
 from mailauth.store.upkeep import Retention
 from mailauth.store.writebehind import WriteBehind
 from mailauth.verify.recognising import Recognising
+from mailauth.verify.reported import ReportedLogins
 from mailauth.verify.throttle import GuessThrottle
 from mailauth.verify.verifier import Verifier
 from mailauth.verify.websignin import WebSignIn
@@ -52,6 +53,7 @@ class Core:
     events: Events
     sessions: LiveSessions
     web_passwords: WebPasswords
+    reported: ReportedLogins
     pool: HashPool
     keys: LiveKeys
 
@@ -110,7 +112,9 @@ async def open_core(settings: Settings, *, lets_in: bool = True) -> AsyncIterato
             await _share(stack, store, throttle, sessions)
             await _apply_changes(stack, store, sessions, keys, events)
         web_passwords = WebSignIn(passdb, verifier.matching, throttle, sessions)
-        yield Core(settings, store, passdb, verifier, events, sessions, web_passwords, pool, keys)
+        reported = ReportedLogins(passdb, throttle, events)
+        stack.push_async_callback(reported.close)
+        yield Core(settings, store, passdb, verifier, events, sessions, web_passwords, reported, pool, keys)
 
 
 async def _apply_changes(

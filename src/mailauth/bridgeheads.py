@@ -14,17 +14,19 @@ from difflib import get_close_matches
 from functools import partial
 
 from mailauth import plugins
-from mailauth.bridges.bridge import Bridge, Terms
+from mailauth.bridges.bridge import APP_PASSWORD, Bridge, HoldsSessions, Terms
 from mailauth.config import Address, ConfigError, Settings
 from mailauth.config import bridge as section
 from mailauth.factors.section import BadSection, Section
-from mailauth.interfaces import Authenticator
+from mailauth.gateways.doveadm import Doveadm
+from mailauth.interfaces import Authenticator, Reported
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving import peercred
 from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
 from mailauth.serving.inherited import Inherited
+from mailauth.serving.kicking import Kicker
 from mailauth.serving.listen import CannotListen, Door, Server, bind
 from mailauth.serving.sessions import LiveSessions
 from mailauth.serving.tokens import Tokens
@@ -34,12 +36,12 @@ CONNECTIONS = 4  # for each slot of the host; beyond that the oldest that never 
 HELD = 4  # one slot in so many may be kept waiting
 
 
-def bridges_of(settings: Settings) -> list[Bridge]:
+def bridges_of(settings: Settings, reported: Reported | None = None) -> list[Bridge]:
     """The bridges that the configuration names, in its order. Raises ConfigError."""
-    return [_built(written, settings.replies.help_line) for written in settings.bridge]
+    return [_built(written, settings.replies.help_line, reported) for written in settings.bridge]
 
 
-def _built(written: section.Bridge, help_line: str) -> Bridge:
+def _built(written: section.Bridge, help_line: str, reported: Reported | None) -> Bridge:
     options = written.options
     terms = Terms(
         name=written.kind.replace("_", "-"),
@@ -50,6 +52,7 @@ def _built(written: section.Bridge, help_line: str) -> Bridge:
         admits=None
         if written.token_file is None
         else Tokens(written.token_file.source, written.token_file.read).admits,
+        reported=reported,
     )
     try:
         bridge: Bridge = plugins.load("bridges", written.kind, Section(options.values(), {"terms": terms}))
@@ -81,6 +84,7 @@ class Bridgeheads:
     """All of them."""
 
     heads: Sequence[Bridgehead] = ()
+    kickers: Sequence[Kicker] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,17 +98,19 @@ class Bridgeheads:
 
     async def stop(self) -> None:
         """Accept no more, and close what is open."""
-        await asyncio.gather(*[head.stop() for head in self.heads])
+        await asyncio.gather(*[head.stop() for head in self.heads], *[kicker.close() for kicker in self.kickers])
 
 
 @contextmanager
-def open_bridges(settings: Settings, authenticator: Authenticator, sessions: LiveSessions) -> Iterator[Bridgeheads]:
+def open_bridges(
+    settings: Settings, authenticator: Authenticator, sessions: LiveSessions, reported: Reported
+) -> Iterator[Bridgeheads]:
     """The bridges of the configuration, bound and not yet served; in the end their sockets are taken away.
 
     Raises ConfigError, CannotListen.
     """
     with ExitStack() as stack:
-        built = bridges_of(settings)
+        built = bridges_of(settings, reported)
         inherited = Inherited()
         stack.callback(inherited.close)
         heads = []
@@ -119,7 +125,16 @@ def open_bridges(settings: Settings, authenticator: Authenticator, sessions: Liv
             except peercred.NoSuchName as error:
                 raise ConfigError(f"{settings.source}: [[bridge]] #{number}: {error}") from None
         inherited.close()
-        yield Bridgeheads(heads)
+        kickers = [kicker for bridge in built if (kicker := _kicker(bridge)) is not None]
+        sessions.elsewhere += [kicker.changed for kicker in kickers]
+        yield Bridgeheads(heads, kickers)
+
+
+def _kicker(bridge: Bridge) -> Kicker | None:
+    """Who ends sessions at the bridge's host, if that is to be."""
+    if not isinstance(bridge, HoldsSessions) or not bridge.doveadm_url:
+        return None
+    return Kicker(Doveadm(bridge.doveadm_url, bridge.doveadm_key), bridge.kick_by == APP_PASSWORD)
 
 
 def _house(

@@ -205,6 +205,16 @@ class Throttle(Protocol):
         """Whether somebody got into this account from this address lately: their hash goes first."""
 
 
+class Reported(Protocol):
+    """Logins that somebody else judges, by passwords of its own. In place of the password is a hash of it, or ""."""
+
+    def wait_s(self, attempt: Attempt) -> float:
+        """How long whoever tries this has to wait first; 0: not at all. Counts nothing."""
+
+    def note(self, attempt: Attempt, accepted: bool | None) -> None:
+        """Take in what came of it. None: it was not judged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One numbered change of the store. account_id, domain_id: whom it touches; both None: everybody.
@@ -217,6 +227,9 @@ class Change:
     account_id: int | None = None
     domain_id: int | None = None
     takes: str = ""
+
+
+ELSEWHERE = "elsewhere: "  # before each line of a report that is for whoever made the change
 
 
 @dataclass(frozen=True, slots=True)

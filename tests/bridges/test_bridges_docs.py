@@ -39,5 +39,7 @@ def test_every_kind_has_its_section_and_its_keys(kind: str) -> None:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_is_taken(tmp_path: Path, example: str) -> None:
     file = tmp_path / "mailauth.toml"
+    for name in re.findall(r'_file = "(.*)"', example):
+        (tmp_path / name).write_text("a token of this bridge's own\n")
     file.write_text('[store]\nurl = "sqlite:///mailauth.db"\n[key]\nfile = "keys"\n' + example)
     assert len(bridges_of(config.load(file))) == 1

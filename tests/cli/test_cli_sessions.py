@@ -6,7 +6,7 @@ import pytest
 
 from commandline import Cli, minted
 from mailauth.cli import effects
-from mailauth.interfaces import StoreUnavailable
+from mailauth.interfaces import ELSEWHERE, Answer, StoreUnavailable
 from mailauth.store.changes import Effect
 from mailauth.store.faults import CommitUnknown
 
@@ -77,6 +77,16 @@ def test_who_did_not_answer_is_named(capsys: pytest.CaptureFixture[str]) -> None
         "note: process 4712 at mail3",
     ]
     assert effects.plain(effect) == {"sessions_ended": 1, "no_answer_from": effect.silent}
+
+
+def test_what_became_of_sessions_that_are_not_ours_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """By each process that serves; and answers to other questions are none of it."""
+    told = Answer(0, f"{ELSEWHERE}Dovecot: one\n{ELSEWHERE}Dovecot: two\n")
+    effect = Effect(number=1, answers={"a": told, "b": told, "c": Answer(0, '[{"login": "x"}]')})
+    effects.say(effect)
+    assert capsys.readouterr().err == "note: Dovecot: one\nnote: Dovecot: two\n"
+    plain = {"sessions_ended": 0, "no_answer_from": [], "elsewhere": ["Dovecot: one", "Dovecot: two"]}
+    assert effects.plain(effect) == plain
 
 
 def test_a_store_that_cannot_be_reached_has_changed_nothing_and_that_is_said() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import importlib
+import json
 import pkgutil
 import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +22,8 @@ from bridge_stage import BridgeStage, built
 from mailauth.verdict import Accept, Cause, Defer, Principal, Reason, Reject
 from stage import bytewise, whole
 
+TOKEN = b"a token of this bridge's own"
+WITHOUT_VERDICT = {"dovecot-policy"}  # nobody is judged there
 LOGIN, PASSWORD = "alice@example.test", "s3cret pass"
 HELP = "Ask help@example.test."
 
@@ -33,6 +37,45 @@ def saslauthd_request(login: str, password: str) -> bytes:
     user, _, realm = login.rpartition("@")
     fields = [text.encode() for text in (user, password, "smtp", realm)]
     return b"".join(struct.pack(">H", len(text)) + text for text in fields)
+
+
+def nginx_escaped(text: str) -> bytes:
+    """As ngx_escape_uri does it with NGX_ESCAPE_MAIL_AUTH: what is not ASCII is sent as it is."""
+    return re.sub(rb"[\x00-\x20%\x7f]", lambda found: b"%%%02X" % ord(found[0]), text.encode())
+
+
+def nginx_request(login: str, password: str) -> bytes:
+    return (
+        b"GET /nginx HTTP/1.0\r\nHost: 127.0.0.1\r\nAuth-Method: plain\r\nAuth-User: %b\r\nAuth-Pass: %b\r\n"
+        b"Auth-Protocol: imap\r\nAuth-Login-Attempt: 1\r\nClient-IP: 192.0.2.1\r\nX-Auth-Key: %b\r\n\r\n"
+    ) % (nginx_escaped(login), nginx_escaped(password), TOKEN)
+
+
+def posted(path: bytes, kind: bytes, body: bytes, fields: bytes = b"") -> bytes:
+    head = b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: %b\r\n%bContent-Length: %d\r\n\r\n"
+    return head % (path, kind, fields, len(body)) + body
+
+
+def json_request(login: str, password: str) -> bytes:
+    body = json.dumps({"login": login, "password": password, "service": "imap", "client_address": "192.0.2.1"})
+    return posted(b"/v1/authenticate", b"application/json", body.encode(), b"Authorization: Bearer %b\r\n" % TOKEN)
+
+
+def form(**values: str) -> bytes:
+    return urlencode(values, quote_via=quote).encode()
+
+
+def grant_request(login: str, password: str) -> bytes:
+    secret = TOKEN.decode()
+    body = form(grant_type="password", username=login, password=password, client_id="dovecot", client_secret=secret)
+    told = b"X-Dovecot-Auth-Service: imap\r\nX-Dovecot-Auth-Remote: 192.0.2.1:4001\r\n"
+    return posted(b"/grant", b"application/x-www-form-urlencoded", body, told)
+
+
+def lua_request(login: str, password: str) -> bytes:
+    body = form(user=login, password=password, service="imap", rip="192.0.2.1", secured="tls")
+    shown = b"Authorization: Bearer %b\r\n" % TOKEN
+    return posted(b"/login", b"application/x-www-form-urlencoded", body, shown)
 
 
 @dataclass(frozen=True)
@@ -50,7 +93,37 @@ class Kind:
     options: dict[str, object] = field(default_factory=dict)
 
 
+WITH_TOKEN = {"admits": lambda shown: shown == TOKEN}
 KINDS = {
+    "nginx": Kind(
+        nginx_request,
+        accepted=lambda said, ended: b"\r\nAuth-Status: OK\r\n" in said and b"\r\nAuth-Server: 192.0.2.9\r\n" in said,
+        refused=lambda said, ended: b"\r\nAuth-Status: [AUTHENTICATIONFAILED] " in said,
+        deferred=lambda said, ended: b"\r\nAuth-Status: [UNAVAILABLE] " in said,
+        terms=WITH_TOKEN,
+        options={"backends": ["imap 192.0.2.9:143"]},
+    ),
+    "http": Kind(
+        json_request,
+        accepted=lambda said, ended: said.startswith(b"HTTP/1.1 200 ") and b'"verdict": "accept"' in said,
+        refused=lambda said, ended: said.startswith(b"HTTP/1.1 403 ") and b'"verdict": "reject"' in said,
+        deferred=lambda said, ended: said.startswith(b"HTTP/1.1 503 ") and b'"verdict": "defer"' in said,
+        terms=WITH_TOKEN,
+    ),
+    "dovecot-grant": Kind(
+        grant_request,
+        accepted=lambda said, ended: said.startswith(b"HTTP/1.1 200 "),
+        refused=lambda said, ended: said.startswith(b"HTTP/1.1 400 ") and b'"invalid_grant"' in said,
+        deferred=lambda said, ended: said.startswith(b"HTTP/1.1 503 "),
+        terms=WITH_TOKEN,
+    ),
+    "dovecot-lua": Kind(
+        lua_request,
+        accepted=lambda said, ended: said.startswith(b"HTTP/1.1 200 ") and b"\nresult=ok\n" in said,
+        refused=lambda said, ended: re.search(rb"\nresult=(mismatch|disabled|expired)\n", said) is not None,
+        deferred=lambda said, ended: b"\nresult=later\n" in said,
+        terms=WITH_TOKEN,
+    ),
     "dovecot-auth": Kind(
         dovecot_request,
         accepted=lambda said, ended: said.startswith(b"OK\t1\t"),
@@ -87,7 +160,7 @@ def asked(name: str, cut=whole, login: str = LOGIN, password: str = PASSWORD) ->
 
 
 def test_every_bridge_of_the_folder_is_tried_here() -> None:
-    assert sorted(found()) == sorted(KINDS)
+    assert sorted(found()) == sorted(KINDS.keys() | WITHOUT_VERDICT)
 
 
 @each
@@ -136,7 +209,7 @@ def test_a_defer_is_never_spelled_like_a_wrong_password(name: str, outcome: Defe
 def test_no_answer_tells_why_nor_what_was_shown(name: str) -> None:
     """But for the codes that Dovecot's own programs know, of which Postfix and Exim make nothing."""
     said = b"".join(asked(name).answer(outcome) for outcome in (*EVERY_REJECT, *EVERY_DEFER)).lower()
-    said = re.sub(rb"\tcode=[a-z_]+", b"", said)
+    said = re.sub(rb"\tcode=[a-z_]+|\nresult=[a-z]+", b"", said)
     for why in (*Reason, *Cause):
         assert why.value.encode() not in said
     assert PASSWORD.encode() not in said

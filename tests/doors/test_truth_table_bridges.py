@@ -9,7 +9,7 @@ import time
 import pytest
 from test_truth_table import CLOSED, LETTERS, MODES, SECRETS, WEB, expected, person
 
-from bridge_clients import ASKING, FAIL, LATER, OK, DovecotHost, ask_dovecot, ask_saslauthd
+from bridge_clients import ASKING, FAIL, KEYS, LATER, OK, TOKEN, DovecotHost, ask_dovecot, ask_saslauthd
 from mailauth.accounts import apppasswords, domains, mailboxes
 from mailauth.accounts.changes import DomainChange
 from mailauth.attempt import Service
@@ -18,7 +18,7 @@ from mailauth.interfaces import PolicyLevel
 from site_of_tests import ACTOR, Site
 
 KINDS = tuple(ASKING)
-TABLES = "".join(f'[[bridge]]\nkind = "{kind}"\naddress = "unix:{kind}"\n' for kind in KINDS)
+TABLES = "".join(f'[[bridge]]\nkind = "{kind}"\naddress = "unix:{kind}"\n{KEYS.get(kind, "")}' for kind in KINDS)
 QUIET = "[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\n"
 HERE = "127.0.0.1"
 
@@ -28,6 +28,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     site = Site(tmp_path_factory.mktemp("b"), sections=QUIET + TABLES)
+    (site.folder / "token").write_text(TOKEN + "\n")
     people = {
         mode: person(site, f"mode-{mode}", **changes)
         for mode, (changes, _) in MODES.items()
@@ -96,7 +97,7 @@ def test_it_is_on_record_like_any_login_and_no_session_of_ours(served, kind):
     site, _ = served
     login = site.add(f"recorded-{kind}@example.test")
     assert ask(site, kind, Service.IMAP, login, site.mint(login).password, "203.0.113.77") == OK
-    peer = "203.0.113.77" if kind == "dovecot-auth" else "bridge:saslauthd"
+    peer = "bridge:saslauthd" if kind == "saslauthd" else "203.0.113.77"
     site.logged(f"login service=imap login={login} peer={peer}")
     give_up_at = time.monotonic() + 30
     while peer not in site.run("audit", login).stdout:
@@ -117,6 +118,7 @@ def throttled(tmp_path):
         + TABLES
         + '[[bridge]]\nkind = "dovecot-auth"\naddress = "unix:narrow"\nclients = ["192.0.2.0/24"]\n',
     )
+    (site.folder / "token").write_text(TOKEN + "\n")
     site.add("alice@example.test", WEB)
     site.add("bob@example.test", WEB)
     with site.serving():
@@ -171,6 +173,7 @@ def test_who_cannot_name_a_client_is_one_source_and_an_app_password_gets_in_all_
 def test_a_hundred_refusals_a_second_leave_a_good_login_under_a_second(tmp_path, kind):
     """Each takes a process of the host's, of which it has a hundred; a good login waits for a free one."""
     site = Site(tmp_path, sections="[throttle]\nenabled = false\n" + TABLES)
+    (site.folder / "token").write_text(TOKEN + "\n")
     login = site.add("alice@example.test", WEB)
     app = site.mint(login).password
     slots = threading.Semaphore(100)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mailauth.attempt import BRIDGE, Attempt, Credential, Service, address_text
 from mailauth.dialogue import BridgeDialogue
+from mailauth.factors.section import BadSection, base_url, one_of, option
+from mailauth.interfaces import Reported
 
 # What mail servers call a service (RFC 4422 section 5 and what they send beside it), and what it is to an account.
 SERVICES = {
@@ -29,7 +32,8 @@ class Terms:
     """What the configuration says of one bridge, as far as its dialogues need it.
 
     name: of its kind. other_service: what a service of an unknown name counts as. help_line: ours, for refusals.
-    admits: whether this is the host's token, compared in constant time; None: no token is configured.
+    admits: whether this is the host's token, compared in constant time; None: no token is configured. reported: where
+    a host that judges by passwords of its own says so; None: nowhere.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Terms:
     clients: Sequence[IPv4Network | IPv6Network] = ()
     help_line: str = ""
     admits: Callable[[bytes], bool] | None = None
+    reported: Reported | None = None
     _peers: dict[str, str] = field(default_factory=dict, repr=False)
 
     def service(self, named: str) -> Service | None:
@@ -80,3 +85,37 @@ class Bridge(Protocol):
 
     def dialogue(self) -> BridgeDialogue:
         """One connection's."""
+
+
+@runtime_checkable
+class HoldsSessions(Protocol):
+    """A bridge whose host can be told to end sessions: Dovecot, by doveadm. doveadm_url: "" when it is not to be."""
+
+    @property
+    def doveadm_url(self) -> str: ...
+    @property
+    def doveadm_key(self) -> str: ...
+    @property
+    def kick_by(self) -> str: ...
+
+
+USER, APP_PASSWORD = "user", "app-password"
+doveadm_url_option = partial(
+    option,
+    "",
+    check=lambda url: base_url(url) if url else None,
+    doc="of doveadm's HTTP listener: sessions are ended there, too",
+)
+doveadm_key_option = partial(option, "", secret=True, doc="Dovecot's doveadm_api_key")
+kick_by_option = partial(
+    option,
+    USER,
+    check=one_of(USER, APP_PASSWORD),
+    doc="what is ended when an app password is revoked: all of the user's, or (Dovecot 2.4) that device's",
+)
+
+
+def require_key(bridge: HoldsSessions) -> None:
+    """Raises BadSection when doveadm is named and its key is not."""
+    if bridge.doveadm_url and not bridge.doveadm_key:
+        raise BadSection("doveadm_key_file", "is missing: it names the file with Dovecot's doveadm_api_key")

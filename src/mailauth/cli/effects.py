@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mailauth.interfaces import StoreUnavailable
+from mailauth.interfaces import ELSEWHERE, StoreUnavailable
 from mailauth.store.changes import Effect
 from mailauth.store.faults import CommitUnknown
 
@@ -34,7 +34,9 @@ def say(effect: Effect) -> None:
 
 
 def warn(effect: Effect) -> None:
-    """Name the processes that did not answer."""
+    """Name the processes that did not answer, and say what became of sessions that are not ours."""
+    for line in elsewhere(effect):
+        click.echo(f"note: {line}", err=True)
     for process in effect.without_answer:
         click.echo(
             f"note: {process} did not answer; nobody gets in there before it has heard of this, "
@@ -44,5 +46,13 @@ def warn(effect: Effect) -> None:
 
 
 def plain(effect: Effect) -> dict[str, Any]:
-    """For --json."""
-    return {"sessions_ended": effect.ended, "no_answer_from": effect.without_answer}
+    """For --json. elsewhere: only where there is something to say."""
+    told = {"sessions_ended": effect.ended, "no_answer_from": effect.without_answer}
+    lines = elsewhere(effect)
+    return {**told, "elsewhere": lines} if lines else told
+
+
+def elsewhere(effect: Effect) -> list[str]:
+    """What became of sessions that mail servers hold which ask us; each process that serves has told the same."""
+    lines = [line for answer in effect.answers.values() for line in answer.report.splitlines()]
+    return sorted({line.removeprefix(ELSEWHERE) for line in lines if line.startswith(ELSEWHERE)})

@@ -1,5 +1,4 @@
-"""The tables of plug-ins, one for each that is switched on: [factors.NAME], [gateways.NAME], [sources.NAME]; and keys of
-a [[bridge]].
+"""The tables of plug-ins, one for each that is switched on, such as [factors.NAME], and keys of a [[bridge]].
 
 Rule: what a key of them may hold is the plug-in's to know, and it is asked when it is built. Here is what holds for all
 of them: the name, and that secrets stand in files of their own.

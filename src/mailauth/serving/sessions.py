@@ -14,7 +14,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mailauth.attempt import Attempt
@@ -35,6 +35,7 @@ GRACE_S = 2.0  # what is over soon is waited for, and costs no client its connec
 log = logging.getLogger(__name__)
 
 Credential = tuple[int, int | None]  # account, app password
+Elsewhere = Callable[[Sequence[Change]], Awaitable[Mapping[int, Answer]]]
 
 
 @dataclass(slots=True)
@@ -42,13 +43,15 @@ class LiveSessions:
     """interfaces.Changes for the verifier, a registry for the doors, and what the applier drives.
 
     orders: by kind of change, what else is to be done in this process; gets the change's `takes`, and may have an
-    answer. clock: epoch seconds.
+    answer. elsewhere: who ends sessions that are not ours; asked when nobody gets in any more by what was before.
+    clock: epoch seconds.
     lease_s: see has_read; None: whoever runs this applies no changes, and is always up to date.
     """
 
     passdb: Passdb
     lease_s: float | None = None
     orders: dict[str, Callable[[str], Answer | None]] = field(default_factory=dict)
+    elsewhere: list[Elsewhere] = field(default_factory=list)
     clock: Callable[[], float] = time.time
     _sessions: dict[Connection, Session] = field(default_factory=dict)
     _of_account: dict[int, dict[Session, None]] = field(default_factory=dict)
@@ -170,7 +173,18 @@ class LiveSessions:
                 ended = await self._end([s for s in sessions if closed or (s in doomed and causes[s] is change)])
                 if ended:
                     answers[change.number] = Answer(ended)
-        return answers
+        return await self._with_those_elsewhere(changes, answers) if self.elsewhere else answers
+
+    async def _with_those_elsewhere(
+        self, changes: Sequence[Change], answers: Mapping[int, Answer]
+    ) -> Mapping[int, Answer]:
+        """The same, when others have ended theirs."""
+        together = dict(answers)
+        for told in await asyncio.gather(*[end(changes) for end in self.elsewhere]):
+            for number, answer in told.items():
+                before = together.get(number, Answer())
+                together[number] = Answer(before.ended + answer.ended, before.report + answer.report)
+        return together
 
     def _touch(self, change: Change) -> None:
         self._mark += 1

@@ -1,0 +1,147 @@
+"""Sessions that a Dovecot holds for accounts of ours: ended there when a change may have taken away what opened them.
+
+Rule: after the mark has moved, so that whoever comes again is judged by what is now. Dovecot does not say by which
+password a session was opened, so all of the account's end; those that may come again do. What cannot be reached is
+tried until it can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mailauth.gateways.doveadm import Doveadm, NotReached
+from mailauth.interfaces import ELSEWHERE, Answer, Change
+
+FIRST_S = 0.8  # whoever revokes waits for this try
+LATER_S = 5.0
+PAUSES_S = (0.5, 1.0, 2.0, 5.0, 15.0)  # between tries; the last one again and again
+MOST_WAITING = 1000  # beyond that, everybody's sessions are to end
+EVERYBODY = "*"
+DEVICE = "user_app"  # the passdb field in which bridges.dovecot_lua and dovecot_grant tell the app password's id
+TAKES_NOTHING = frozenset(
+    {
+        *("app-password-added", "app-password-renamed", "app-password-confirmed", "account-added", "domain-added"),
+        *("alias-added", "alias-removed", "api-token-revoked", "role-changed"),
+        *("sessions-asked", "throttle-cleared"),
+    }
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whose sessions: a login, a domain as `*@domain`, or EVERYBODY. app_passwords: only those opened by these ids."""
+
+    mask: str
+    app_passwords: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Kicker:
+    """One Dovecot's. by_app_password: whether it can tell by which app password a session was opened (2.4)."""
+
+    doveadm: Doveadm
+    by_app_password: bool = False
+    _waiting: dict[Target, None] = field(default_factory=dict)
+    _task: asyncio.Task[None] | None = None
+
+    async def changed(self, changes: Sequence[Change]) -> Mapping[int, Answer]:
+        """Act on these, and tell by number what came of it. In FIRST_S; what takes longer is done behind."""
+        targets: dict[Target, int] = {}
+        for change in changes:
+            target = self._target(change)
+            if target is not None:
+                targets[target] = change.number
+        told = await asyncio.gather(*[self._ended(target) for target in targets])
+        lines: dict[int, list[str]] = {}
+        for number, line in zip(targets.values(), told, strict=True):
+            if line:
+                lines.setdefault(number, []).append(f"{ELSEWHERE}{line}\n")
+        return {number: Answer(0, "".join(these)) for number, these in lines.items()}
+
+    async def close(self) -> None:
+        """Try no more. What was not reached keeps what is open there."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for target in self._waiting:
+            log.error("%s was not reached: what is open there of %s stays open", self._name, target.mask)
+
+    # ---- inside
+
+    @property
+    def _name(self) -> str:
+        return f"Dovecot at {self.doveadm.url}"
+
+    async def _end(self, target: Target, timeout_s: float) -> bool:
+        """False: there was nothing. Raises NotReached."""
+        async with asyncio.timeout(timeout_s):
+            if target.app_passwords:
+                ids = map(str, target.app_passwords)
+                return any([await self.doveadm.kick(one, timeout_s, passdb_field=DEVICE) for one in ids])
+            if not target.mask.startswith(EVERYBODY):
+                await self.doveadm.forget(target.mask, timeout_s)
+            return await self.doveadm.kick(target.mask, timeout_s)
+
+    async def _ended(self, target: Target) -> str:
+        try:
+            if not await self._end(target, FIRST_S):
+                return ""
+        except (NotReached, TimeoutError) as fault:
+            why = str(fault) or "no answer in time"
+            log.error("%s: what is open of %s cannot be ended now: %s", self._name, target.mask, why)
+            self._try_again(target)
+            return f"{self._name}: sessions of {target.mask} may still be open, it is tried until they end: {why}"
+        which = "by these app passwords" if target.app_passwords else "by whatever password"
+        return f"{self._name}: ended what was open of {target.mask}, {which}"
+
+    def _try_again(self, target: Target) -> None:
+        if len(self._waiting) >= MOST_WAITING:
+            self._waiting.clear()
+            target = Target(EVERYBODY)
+        self._waiting[target] = None
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        pauses = iter(PAUSES_S)
+        while self._waiting:
+            await asyncio.sleep(next(pauses, PAUSES_S[-1]))
+            for target in list(self._waiting):
+                try:
+                    await self._end(target, LATER_S)
+                except (NotReached, TimeoutError):
+                    break
+                self._waiting.pop(target, None)
+                log.warning("%s: what was open of %s has been ended", self._name, target.mask)
+
+    def _target(self, change: Change) -> Target | None:
+        if change.kind in TAKES_NOTHING or change.kind.startswith(("key-", "factor", "recovery-")):
+            return None
+        takes = _object(change.takes)
+        login, domain, ids = takes.get("login"), takes.get("domain"), takes.get("app_passwords")
+        if change.account_id is not None and type(login) is str and _is_plain(login):
+            devices = self.by_app_password and isinstance(ids, list) and change.kind == "app-password-revoked"
+            return Target(login, tuple(ids) if devices and isinstance(ids, list) else ())
+        if change.account_id is None and type(domain) is str and _is_plain(domain):
+            return Target(f"*@{domain}")
+        return Target(EVERYBODY)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it means itself as a mask (Dovecot's wildcard_match)."""
+    return not any(wildcard in name for wildcard in "*?\\")
+
+
+def _object(takes: str) -> dict[str, Any]:
+    try:
+        value = json.loads(takes or "{}")
+    except ValueError:
+        return {}
+    return value if type(value) is dict else {}

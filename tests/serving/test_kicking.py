@@ -1,0 +1,175 @@
+"""Ending what a Dovecot holds: whose sessions for which change, what is told, and trying until it is reached."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import mailauth.accounts
+from doubles import MemoryPassdb
+from mailauth.gateways.doveadm import NotReached
+from mailauth.interfaces import Answer, Change
+from mailauth.serving import kicking
+from mailauth.serving.kicking import TAKES_NOTHING, Kicker
+from mailauth.serving.sessions import LiveSessions
+from wire import eventually
+
+ALICE = "alice@example.test"
+
+
+@dataclass
+class Doveadm:
+    """Has done what it was told, unless it is away. empty: there is nothing to end."""
+
+    url: str = "http://127.0.0.1:8414"
+    away: bool = False
+    empty: bool = False
+    kicked: list[tuple[str, str]] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    tried: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "") -> bool:
+        self.tried.set()
+        if self.away:
+            raise NotReached("no connection")
+        self.kicked.append((mask, passdb_field))
+        return not self.empty
+
+    async def forget(self, user: str, timeout_s: float) -> None:
+        if not self.away:
+            self.forgotten.append(user)
+
+
+def change(
+    kind: str, account_id: int | None = 1, domain_id: int | None = None, number: int = 1, **takes: object
+) -> Change:
+    return Change(number, kind, account_id, domain_id, json.dumps(takes) if takes else "")
+
+
+REVOKED = change("app-password-revoked", login=ALICE, app_passwords=[7, 8])
+TARGETS = [
+    (REVOKED, ALICE),
+    (change("account-changed", login=ALICE, set={"enabled": 0}), ALICE),
+    (change("web-password-changed", login=ALICE, web_password=True), ALICE),
+    (change("account-removed", login=ALICE, removed=True), ALICE),
+    (change("sessions-closed", login=ALICE), ALICE),
+    (change("domain-changed", None, 1, domain="example.test"), "*@example.test"),
+    (change("domain-removed", None, 1, domain="example.test"), "*@example.test"),
+    (change("site-changed", None), "*"),
+    (change("missed", None), "*"),
+    (change("store-restored", None, suspended=True), "*"),
+    (change("account-changed", login="*@example.test"), "*"),  # it would mean others, so that all is as well
+    (change("account-changed"), "*"),
+    (Change(1, "account-changed", 1, None, "{"), "*"),
+]
+
+
+@pytest.mark.parametrize(("made", "mask"), TARGETS, ids=lambda one: getattr(one, "kind", one))
+async def test_each_change_ends_what_it_may_have_taken_away(made: Change, mask: str) -> None:
+    doveadm = Doveadm()
+    told = await Kicker(doveadm).changed([made])  # type: ignore[arg-type]
+    assert doveadm.kicked == [(mask, "")]
+    assert doveadm.forgotten == ([mask] if mask == ALICE else [])
+    assert told == {
+        1: Answer(0, f"elsewhere: Dovecot at {doveadm.url}: ended what was open of {mask}, by whatever password\n")
+    }
+
+
+def kinds() -> set[str]:
+    """Of all changes that people make, as far as they stand in the text."""
+    sources = "".join(path.read_text() for path in Path(mailauth.accounts.__path__[0]).glob("*.py"))
+    return set(re.findall(r'\.touch\(\s*"([a-z-]+)"', sources))
+
+
+TAKING = {
+    *("account-changed", "account-removed", "web-password-changed", "domain-changed", "domain-removed", "site-changed"),
+    "app-password-revoked",
+}
+
+
+def test_of_every_kind_of_change_it_is_known_whether_it_takes_something_away() -> None:
+    harmless = {kind for kind in kinds() if kind in TAKES_NOTHING or kind.startswith(("key-", "factor", "recovery-"))}
+    assert kinds() - harmless == TAKING
+
+
+@pytest.mark.parametrize("kind", [*sorted(TAKES_NOTHING), "factor-added", "recovery-codes-made", "key-added"])
+async def test_what_takes_nothing_away_ends_nothing(kind: str) -> None:
+    doveadm = Doveadm()
+    assert await Kicker(doveadm).changed([change(kind, login=ALICE)]) == {}  # type: ignore[arg-type]
+    assert not doveadm.kicked
+
+
+async def test_one_device_ends_where_it_can_be_told_from_others() -> None:
+    doveadm = Doveadm()
+    told = await Kicker(doveadm, by_app_password=True).changed([REVOKED])  # type: ignore[arg-type]
+    assert doveadm.kicked == [("7", "user_app"), ("8", "user_app")]
+    assert told[1].report.endswith(f"ended what was open of {ALICE}, by these app passwords\n")
+    await Kicker(doveadm, by_app_password=True).changed([TARGETS[1][0]])  # type: ignore[arg-type]
+    assert doveadm.kicked[2:] == [(ALICE, "")]
+
+
+async def test_what_was_not_open_is_not_spoken_of_and_nobody_is_ended_twice() -> None:
+    doveadm = Doveadm(empty=True)
+    several = [change("account-changed", number=number, login=ALICE) for number in (1, 2, 3)]
+    assert await Kicker(doveadm).changed(several) == {}  # type: ignore[arg-type]
+    assert doveadm.kicked == [(ALICE, "")]
+
+
+async def test_who_is_not_reached_is_told_of_and_tried_until_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kicking, "PAUSES_S", (0.01,))
+    doveadm = Doveadm(away=True)
+    kicker = Kicker(doveadm)  # type: ignore[arg-type]
+    told = await kicker.changed([REVOKED])
+    assert "may still be open, it is tried until they end: no connection" in told[1].report
+    for _ in range(3):
+        doveadm.tried.clear()
+        await asyncio.wait_for(doveadm.tried.wait(), 30)
+    doveadm.away = False
+    await eventually(lambda: doveadm.kicked)
+    with caplog.at_level(logging.ERROR):
+        caplog.clear()
+        await kicker.close()
+    assert doveadm.kicked == [(ALICE, "")]
+    assert not caplog.records
+
+
+async def test_at_the_end_it_is_said_what_stays_open(caplog: pytest.LogCaptureFixture) -> None:
+    kicker = Kicker(Doveadm(away=True))  # type: ignore[arg-type]
+    await kicker.changed([REVOKED])
+    caplog.clear()
+    await kicker.close()
+    assert f"was not reached: what is open there of {ALICE} stays open" in caplog.text
+
+
+async def test_too_many_that_wait_are_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kicking, "MOST_WAITING", 3)
+    monkeypatch.setattr(kicking, "PAUSES_S", (0.01,))
+    doveadm = Doveadm(away=True)
+    kicker = Kicker(doveadm)  # type: ignore[arg-type]
+    await kicker.changed([change("account-changed", number=n, login=f"{n}@example.test") for n in range(4)])
+    doveadm.away = False
+    await eventually(lambda: doveadm.kicked)
+    assert doveadm.kicked == [("*", "")]
+    await kicker.close()
+
+
+async def test_it_is_asked_when_the_mark_has_moved_and_its_words_are_handed_on() -> None:
+    """Whoever is ended there and comes again at once is judged by what is now."""
+    sessions = LiveSessions(MemoryPassdb())
+    marks = []
+
+    async def elsewhere(changes):
+        marks.append(sessions.mark())
+        return {changes[0].number: Answer(0, "elsewhere: x\n")}
+
+    sessions.elsewhere += [elsewhere, elsewhere]
+    assert await sessions.apply([REVOKED]) == {1: Answer(0, "elsewhere: x\nelsewhere: x\n")}
+    assert marks == [1, 1]
