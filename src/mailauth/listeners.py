@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from mailauth import plugins
 from mailauth.attempt import Service
+from mailauth.carriage import Carrier
 from mailauth.config import Settings
 from mailauth.config.settings import Listen
 from mailauth.dialogue import Dialogue
-from mailauth.interfaces import Authenticator, Carrier, Directory
+from mailauth.interfaces import Authenticator, Directory
 from mailauth.sasl.mechanism import Factory
 from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock

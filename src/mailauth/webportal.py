@@ -19,12 +19,12 @@ from mailauth import plugins
 from mailauth.accounts.connections import MailConnections
 from mailauth.accounts.means import Means, Rules
 from mailauth.attempt import Service
+from mailauth.carriage import Carrier
 from mailauth.config import ConfigError, Settings
 from mailauth.config.plugged import Plugged
 from mailauth.config.portal import Portal
 from mailauth.factors.factor import Factor, Hashing
 from mailauth.factors.section import BadSection, Section
-from mailauth.interfaces import Carrier
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving.listen import CannotListen, bind
 from mailauth.store.engine import Store

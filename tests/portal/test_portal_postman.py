@@ -17,7 +17,8 @@ import pytest
 from mailauth.accounts import notices, recovery
 from mailauth.accounts.mailboxes import add_account, remove_account
 from mailauth.accounts.unit import changing
-from mailauth.interfaces import Carried, StoreUnavailable
+from mailauth.carriage import Carried
+from mailauth.interfaces import StoreUnavailable
 from mailauth.mailbox.maildir import MaildirMailboxes
 from mailauth.portal import postman as postmen
 from mailauth.portal.letters import RESET, Letters

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fakes_smtp import ALICE, AddressBook, Postbox
 
-from mailauth.interfaces import Carried
+from mailauth.carriage import Carried
 from mailauth.mailbox.delivery import DeliveryFailed
 from mailauth.serving.listen import bind
 from mailauth.smtp import carrier as carriers

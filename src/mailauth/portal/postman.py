@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 
 from mailauth.accounts import notices
 from mailauth.accounts.notices import ToMail
-from mailauth.interfaces import BadRecord, Carried, Carrier, StoreUnavailable
+from mailauth.carriage import Carried, Carrier
+from mailauth.interfaces import BadRecord, StoreUnavailable
 from mailauth.logs import whereabouts
 from mailauth.portal.letters import Letters
 from mailauth.store.engine import Store

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import re
 
-from mailauth.interfaces import Carried, Directory, StoreUnavailable
+from mailauth.carriage import Carried
+from mailauth.interfaces import Directory, StoreUnavailable
 from mailauth.mailbox.delivery import DeliveryFailed
 from mailauth.smtp.relay import Refused, Relay, Unavailable
 from mailauth.smtp.submission import Deliver
@@ -26,7 +27,7 @@ _CODE = re.compile(rb"[0-9]{3}(?: [0-9]\.[0-9]{1,3}\.[0-9]{1,3})?")  # RFC 3463
 
 
 class Carrier:
-    """As interfaces.Carrier. Belongs to one event loop.
+    """As carriage.Carrier. Belongs to one event loop.
 
     deliver: None: no mailbox is here, and mail for our own domains goes to the relay too. relay: None: there is no way
     out. Closing it is the business of whoever made it.
@@ -42,7 +43,7 @@ class Carrier:
         self._left_alone_until = 0.0
 
     async def carry(self, to: str, content: bytes) -> Carried:
-        """See interfaces.Carrier."""
+        """See carriage.Carrier."""
         if self._deliver is not None:
             try:
                 login = await self._directory.recipient(to)
