@@ -1,4 +1,4 @@
-"""How a message that this program itself has written gets to where it goes: one of the Protocols, as in `interfaces`."""
+"""How a message that this program itself has written gets to where it goes: a Protocol, as those of `interfaces`."""
 
 from __future__ import annotations
 
