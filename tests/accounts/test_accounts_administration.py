@@ -299,7 +299,7 @@ def test_the_api_administrates_by_the_role_of_its_account(means, store, root, ch
     with pytest.raises(Denied):
         administration.perform_for(means, who, Verb.SET_ACCOUNT, EVE, {"imap": False}, now=NOW)
     row = [row for row in audit(store, BOB) if row.kind == "account-changed"][-1]
-    assert row.actor == f"api:{issued.id}" and row.peer == PEER
+    assert row.actor == f"api:{issued.id}:chief@example.test" and row.peer == PEER
     for verb in (Verb.SET_PASSWORD, Verb.SHOW_ACCOUNT):
         with pytest.raises(Denied):
             administration.perform_for(means, who, verb, BOB, {}, now=NOW)
