@@ -299,7 +299,7 @@ def test_the_api_administrates_by_the_role_of_its_account(means, store, root, ch
     with pytest.raises(Denied):
         administration.perform_for(means, who, Verb.SET_ACCOUNT, EVE, {"imap": False}, now=NOW)
     row = [row for row in audit(store, BOB) if row.kind == "account-changed"][-1]
-    assert row.actor == f"api:{issued.id}" and row.peer == PEER
+    assert row.actor == f"api:{issued.id}:chief@example.test" and row.peer == PEER
     for verb in (Verb.SET_PASSWORD, Verb.SHOW_ACCOUNT):
         with pytest.raises(Denied):
             administration.perform_for(means, who, verb, BOB, {}, now=NOW)
@@ -411,3 +411,15 @@ def test_a_wrong_code_proves_no_act(means, root, bob):
     assert isinstance(outcome, Refusal)
     with pytest.raises(NotProven):
         administration.perform(means, root.session, token, now=root.now)
+
+
+@pytest.mark.parametrize("gone", [Verb.REMOVE_ACCOUNT, Verb.ERASE_ACCOUNT])
+def test_an_address_that_somebody_had_is_given_out_again_by_a_site_administrator_alone(
+    database, means, store, root, chief, bob, gone
+):
+    do(root, gone, BOB)
+    database.run("DELETE FROM audit")  # which is not kept for ever
+    with pytest.raises(Refused) as refused:
+        do(chief, Verb.ADD_ACCOUNT, BOB, {"recovery_address": "thief@evil.test"})
+    assert refused.value.why == "had-before"
+    assert do(root, Verb.ADD_ACCOUNT, BOB).login == BOB

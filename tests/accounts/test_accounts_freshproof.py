@@ -185,6 +185,29 @@ def test_open_acts_are_few_and_what_is_to_be_done_is_short(database, means, alic
         freshproof.begin(means, alice.session, Act.MODE_OFF, {"x": "y" * 9000}, now=alice.now)
 
 
+def test_what_programs_ask_for_does_not_push_out_what_the_owner_does(means, store, alice):
+    own = freshproof.begin(means, alice.session, Act.MODE_OFF, {}, now=alice.now)
+    account = {"id": alice.account_id, "login": ALICE}
+    for _ in range(25):
+        freshproof.begin_for(store, account, Act.EXPORT, {}, actor="api:1", now=alice.now + 1)
+    alice.prove(own)
+    assert take(alice, own) == {}
+
+
+@pytest.mark.parametrize(("role", "ways"), [("user", {"totp", "sms"}), ("site-admin", {"totp"})])
+def test_who_has_a_role_proves_nothing_by_text_message_beside_a_stronger_factor(means, store, alice, role, ways):
+    alice.enrol_totp()
+    with store.transaction() as tx:
+        tx._connection.execute(
+            "INSERT INTO factors (account_id, kind, state, parts, key_ids, is_alone, confirmed_at)"
+            f" VALUES ({alice.account_id}, 'sms', '{{}}', '[]', ' 1 ', 1, {NOW})"
+        )
+        tx._connection.execute(f"UPDATE accounts SET role = '{role}' WHERE id = {alice.account_id}")
+    for kind in (Act.API_TOKEN, Act.FACTOR_ADD, Act.APP_PASSWORD):
+        token = freshproof.begin(means, alice.session, kind, {}, now=alice.now)
+        assert set(freshproof.action(means, alice.session, token, now=alice.now).ways) == ways
+
+
 # --- client passwords ------------------------------------------------------------------------------------------------
 
 

@@ -4,14 +4,15 @@ import json
 
 import pytest
 
-from mailauth.accounts import clientpasswords, erasure, portalsessions, signin, tokens, webpassword
+from mailauth.accounts import clientpasswords, erasure, portalsessions, recovery, signin, tokens, vouchers, webpassword
 from mailauth.accounts.aliases import add_alias
 from mailauth.accounts.apppasswords import listed, mint, revoke
 from mailauth.accounts.freshproof import NotProven
 from mailauth.accounts.history import audit, note
-from mailauth.accounts.mailboxes import add_account, show_account
+from mailauth.accounts.mailboxes import add_account, set_web_password, show_account
 from mailauth.accounts.portalsessions import SignedOut
-from mailauth.accounts.refusals import NoSuch
+from mailauth.accounts.refusals import NoSuch, Refused
+from mailauth.accounts.unit import changing
 from mailauth.attempt import Attempt, Credential, Service
 from mailauth.events import LoginJudged
 from mailauth.interfaces import WebMatch
@@ -35,6 +36,11 @@ def alice(means):
     alice = person(means)
     alice.begin()
     return alice
+
+
+def give_recovery_address(store, address):
+    with changing(store, "test", NOW) as unit:
+        recovery.put_recovery_address(unit, unit.tx.row(unit.sql.ACCOUNT, login=ALICE), address)
 
 
 def make(store, ring, means, label, at, peer=""):
@@ -158,3 +164,27 @@ def test_exporting_is_on_record_and_told(database, store, alice):
 def _tables(store):
     with store.reading() as tx:
         return tx.rows(store.driver.list_tables)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: set_web_password(store, ALICE, "plain:mine", True, **ROOT),
+        lambda store: give_recovery_address(store, "new@elsewhere.test"),
+    ],
+    ids=["web password", "recovery address"],
+)
+def test_a_reset_link_does_not_outlive_what_it_was_sent_for(means, store, alice, change):
+    with changing(store, "test", alice.now) as unit:
+        row = unit.tx.row(unit.sql.ACCOUNT, login=ALICE)
+        code = vouchers.issue(unit, row, vouchers.Kind.PASSWORD_RESET).code
+    assert webpassword.reset_login(store, code, now=alice.now) == ALICE
+    change(store)
+    assert webpassword.reset_login(store, code, now=alice.now) is None
+    assert webpassword.reset(store, code, "plain:thief", peer=PEER, now=alice.now) is None
+
+
+def test_an_alias_of_ones_own_is_no_recovery_address(store, alice):
+    add_alias(store, ALICE, "ali@example.test", **ROOT)
+    with pytest.raises(Refused):
+        give_recovery_address(store, "ali@example.test")

@@ -158,6 +158,13 @@ async def test_a_domain_administrator_sees_and_does_nothing_elsewhere(site: Site
     for path in ("/admin/accounts?domain=other.test", "/admin/report?domain=other.test", f"/admin/audit?login={EVE}"):
         says(await chief.get(path), Denial.NOT_YOUR_DOMAIN, path)
     says(await chief.get("/admin/report.csv?domain=other.test"), Denial.NOT_YOUR_DOMAIN, "file")
+    for missing in ("accounts/nobody@other.test", "accounts/nobody@nowhere.test", "domains/nowhere.test"):
+        says(
+            await chief.get(f"/admin/{missing}"),
+            Denial.NOT_YOUR_DOMAIN,
+            "what is not there is told no more than what is",
+        )
+    assert (await chief.get("/admin/accounts/nobody@example.test")).status == 404
     assert EVE not in (await chief.get("/admin/accounts")).html
     assert EVE not in (await chief.get("/admin/accounts?text=eve")).html.replace('value="eve"', "")
     assert "other.test" not in (await chief.get("/admin/domains")).html

@@ -113,3 +113,16 @@ async def test_a_socket_that_is_given_is_closed_with_the_server(sqlite_database,
     await server.start()
     await server.stop()
     assert sock.fileno() == -1
+
+
+async def test_w19_the_head_of_a_later_request_is_waited_for_no_longer(sqlite_database, ring, monkeypatch) -> None:
+    monkeypatch.setattr(serving, "REQUEST_S", 0.3)
+    async with served(sqlite_database, ring) as (site, port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        host = f"Host: {site.origin.partition('//')[2]}\r\n"
+        writer.write(f"GET /healthz HTTP/1.1\r\n{host}\r\n".encode())
+        assert b"200" in await reader.readuntil(b"ok\n")
+        writer.write(f"GET / HTTP/1.1\r\n{host}".encode())
+        async with asyncio.timeout(30):
+            assert await reader.read() == b""
+        writer.close()

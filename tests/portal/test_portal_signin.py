@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 from portal_site import ALICE, BOB, PASSWORD, PEER, Browser, Reply, Site
 
@@ -286,3 +289,60 @@ async def test_a_language_that_there_is_not_changes_nothing(site: Site, alice: B
     for code in ("", "xx", "../en", "e" * 10_000):
         assert (await alice.post("/language", language=code, next="//evil.example")).to == "/"
     assert 'lang="en"' in (await alice.get("/")).html
+
+
+async def test_a_store_that_cannot_be_written_is_no_wrong_password_and_the_address_stays(site: Site) -> None:
+    site.add()
+    browser = site.browser()
+    await browser.get("/signin")
+
+    def away(*args: object, **more: object) -> None:
+        raise StoreUnavailable("locked by another process")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mailauth.accounts.signin.begin", away)
+        answer = await browser.post("/signin", address=ALICE, password=PASSWORD)
+    assert answer.status == 503
+    assert "It is not your password" in answer.text
+    assert f'value="{ALICE}"' in answer.html
+    assert PASSWORD not in answer.html
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mailauth-said", ["signin.wrong", {"key": "x"}]),
+        ("mailauth-said", ["signin.wait", {"self": "x", "wait": "y"}]),
+        ("mailauth-typed", None),
+    ],
+)
+async def test_a_cookie_that_somebody_made_up_is_as_good_as_none(site: Site, name: str, value: object) -> None:
+    text = "[" * 900 if value is None else json.dumps(value)
+    made_up = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    assert (await site.browser(Cookie=f"{name}={made_up}").get("/signin")).status == 200
+
+
+async def test_what_a_stranger_typed_is_not_shown_to_who_signs_in_next(site: Site) -> None:
+    site.add()
+    browser = site.browser()
+    await browser.get("/signin")
+    await browser.send("/security/recovery-address", {"address": "thief@evil.test"})
+    await browser.sign_in()
+    assert "thief@evil.test" not in (await browser.get("/security/recovery-address")).html
+
+
+async def test_an_app_password_that_is_the_web_password_too_is_refused_as_late_as_any(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.add()
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("mailauth.portal.pages.signin.asyncio.sleep", sleep)
+    monkeypatch.setattr("mailauth.accounts.clientpasswords.is_one", lambda *args: True)
+    browser = site.browser()
+    await browser.get("/signin")
+    assert (await browser.post("/signin", address=ALICE, password=PASSWORD)).status == 401
+    assert slept and 0.5 < slept[0] <= 1.0

@@ -66,7 +66,7 @@ def calling(caller: Caller, scope: Scope) -> Administrator:
     """Who calls the API, as an administrator. Raises Denied."""
     if caller.account_id is None or scope not in caller.scopes:
         raise Denied(Denial.NO_ROLE)
-    return Administrator(caller.account_id, caller.actor, caller.peer)
+    return Administrator(caller.account_id, f"{caller.actor}:{caller.login}", caller.peer)
 
 
 @contextmanager

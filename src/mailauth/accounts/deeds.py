@@ -25,6 +25,7 @@ from mailauth.accounts.views import AccountView, DomainView, SiteView
 from mailauth.accounts.vouchers import Voucher
 from mailauth.interfaces import PolicyLevel
 from mailauth.store.engine import Row
+from mailauth.store.rows import removed_digest
 
 T = TypeVar("T")
 STRICTNESS = {PolicyLevel.OPTIONAL: 0, PolicyLevel.OBSERVE: 1, PolicyLevel.ENFORCED: 2}
@@ -68,14 +69,19 @@ def _add_account(deed: Deed) -> mailboxes.Added:
     An address that somebody had before may have his mail: only a site administrator gives it to somebody else.
     """
     login = folded(deed.name)
-    had = deed.unit.tx.row(deed.unit.sql.AUDIT["login"], login=login, at=0.0, row_id=0, page=1)
-    if had is not None and deed.actor.role is not Role.SITE_ADMIN:
+    if deed.actor.role is not Role.SITE_ADMIN and _was_somebodys(deed.unit, login):
         raise Refused(f"{login} was somebody's before: a site administrator can give it out again", "had-before")
     added = mailboxes.added_account(deed.unit, login, None)
     if deed.change.get("recovery_address"):
         row = deed.unit.tx.row(deed.unit.sql.ACCOUNT, login=login) or {}
         put_recovery_address(deed.unit, row, deed.change["recovery_address"])
     return added
+
+
+def _was_somebodys(unit: Unit, login: str) -> bool:
+    """Whether there was such an account: the audit log forgets, above all who was erased, and his mail may be there."""
+    removed = unit.tx.row(unit.sql.REMOVED, digest=removed_digest(login))
+    return removed is not None or bool(unit.tx.row(unit.sql.AUDIT["login"], login=login, at=0.0, row_id=0, page=1))
 
 
 def _remove_account(deed: Deed) -> None:

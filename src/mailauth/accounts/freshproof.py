@@ -206,7 +206,12 @@ def _ways(unit: Unit, means: Means, session: PortalSession, kind: Act) -> tuple[
             return (WEB_PASSWORD,)
         return (ENROLMENT_CODE,) if kind is Act.FACTOR_ADD else ()
     has = {row["kind"] for row in unit.tx.rows(unit.sql.FACTORS, account_id=session.account_id)}
-    return tuple([name for name, factor in means.factors.items() if name in has and _serves(factor.nature, kind)])
+    natures = {name: factor.nature for name, factor in means.factors.items() if name in has}
+    serving = tuple([name for name, nature in natures.items() if _serves(nature, kind)])
+    if session.role == "user" or not any(nature.for_administrators for nature in natures.values()):
+        return serving
+    # Who has a role and more than text messages proves nothing by these: what they let in would open all the rest.
+    return tuple([name for name in serving if natures[name].for_administrators or not natures[name].proves_acts])
 
 
 def _serves(nature: Nature, kind: Act) -> bool:

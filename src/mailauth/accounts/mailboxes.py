@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mailauth.accounts import vouchers
 from mailauth.accounts.apppasswords import revoke_rows
 from mailauth.accounts.changes import AccountChange, changed, differences, policy_values, services_mask
 from mailauth.accounts.domains import PAGE_ROWS, insert_domain
@@ -127,6 +128,7 @@ def put_web_record(unit: Unit, account: Row, web_record: str, *, keep: str = "")
     unit.tx.write(unit.sql.SET_WEB_RECORD, row_id=account["id"], web_record=web_record, web_changed_at=unit.now)
     unit.tx.write(unit.sql.END_PORTAL_SESSIONS, account_id=account["id"], keep=keep)
     unit.tx.write(unit.sql.FORGET_DEVICES, account_id=account["id"])
+    vouchers.drop(unit, account, vouchers.Kind.PASSWORD_RESET)
     unit.record("web-password-changed", account)
     unit.touch("web-password-changed", account=account, web_password=True)
 

@@ -151,7 +151,10 @@ def told_by(actor: str, login: str) -> str:
     """Who did something to this login's account, as its owner is told: "owner", "administrator" or "program"."""
     if actor in {f"portal:{login}", RESET_LINK}:
         return "owner"
-    return "program" if actor.startswith("api:") else "administrator"
+    if not actor.startswith("api:"):
+        return "administrator"
+    whose = actor.split(":", 2)[2:]  # of an administrator's token
+    return "program" if whose in ([], [login]) else "administrator"
 
 
 def _told(row: Row, login: str) -> dict[str, Any]:

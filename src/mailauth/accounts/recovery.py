@@ -6,7 +6,7 @@ of one domain never does. It is shown masked, but to its owner.
 
 from __future__ import annotations
 
-from mailauth.accounts import freshproof
+from mailauth.accounts import freshproof, vouchers
 from mailauth.accounts.finding import folded
 from mailauth.accounts.freshproof import Act
 from mailauth.accounts.means import Means
@@ -41,8 +41,12 @@ def set_own(means: Means, session: PortalSession, token: str, *, now: float | No
 def put_recovery_address(unit: Unit, account: Row, address: str | None) -> None:
     """Write it within a larger change. account: with id and login. Raises Refused."""
     checked = _checked(account, address)
+    alias = unit.tx.row(unit.sql.ALIAS, address=checked) if checked else None
+    if alias is not None and alias["login"] == account["login"]:
+        raise Refused("a recovery address is another one than the account's own", "own-address")
     before = unit.tx.row(unit.sql.RECOVERY_ADDRESS, account_id=account["id"]) or {}
     unit.tx.write(unit.sql.SET_RECOVERY_ADDRESS, account_id=account["id"], recovery_address=checked)
+    vouchers.drop(unit, account, vouchers.Kind.PASSWORD_RESET)  # its link lies at the address that was there
     # Who has the one that was there is told too: it may have been taken from him.
     told = dict.fromkeys([account["login"], before.get("recovery_address"), checked])
     mail_to = " ".join([address for address in told if address])

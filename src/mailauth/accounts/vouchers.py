@@ -47,7 +47,7 @@ def issue(unit: Unit, account: Row, kind: Kind) -> Voucher:
     """Make one for this account, within a larger change. account: locked, with id and login."""
     code = "".join([secrets.choice(ALPHABET) for _ in range(LENGTH)])
     expires_at = unit.now + VALID_S[kind]
-    unit.tx.write(unit.sql.DROP_VOUCHERS, account_id=account["id"], kind=str(kind))
+    drop(unit, account, kind)
     unit.tx.write(
         unit.sql.ADD_VOUCHER,
         id=bearer.digest(code),
@@ -69,6 +69,11 @@ def use(unit: Unit, account: Row, kind: Kind, typed: str) -> bool:
         return False
     unit.record(f"{kind}-code-used", account)
     return True
+
+
+def drop(unit: Unit, account: Row, kind: Kind) -> None:
+    """Forget those of this kind that were handed out, within a larger change. account: locked, with id."""
+    unit.tx.write(unit.sql.DROP_VOUCHERS, account_id=account["id"], kind=str(kind))
 
 
 def holder(unit: Unit, kind: Kind, typed: str) -> Row | None:

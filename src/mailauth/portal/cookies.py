@@ -7,7 +7,6 @@ a sentence to be said once, and for some minutes what somebody has just typed; n
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ class Jar:
         try:
             of_page, fields = json.loads(base64.urlsafe_b64decode(self.get(request, TYPED)[:MAX_TYPED_BYTES]))
             kept = {str(name): tuple([str(value) for value in values]) for name, values in fields.items()}
-        except (ValueError, TypeError, AttributeError, binascii.Error):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return None
         return kept if of_page == path else None
 
@@ -83,5 +82,5 @@ class Jar:
         try:
             key, values = json.loads(base64.urlsafe_b64decode(self.get(request, SAID)[:MAX_SAID_BYTES]))
             return Said(str(key), {str(name): str(value) for name, value in values.items()})
-        except (ValueError, TypeError, AttributeError, binascii.Error):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return None

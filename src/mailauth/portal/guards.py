@@ -110,6 +110,8 @@ class Gate:
             return _signed_out(visit, visit.here)
         if self.page.again is None:
             return _signed_out(visit)
+        if not self.house.jar.get(visit.request, cookies.SESSION):  # nobody was signed in here: it is no form of ours
+            return _signed_out(visit, visit.here)
         typed = await forms.read(visit.request)
         response = _signed_out(visit, visit.here)
         self.house.jar.keep(response, visit.request.url.path, typed.values)

@@ -25,14 +25,14 @@ MAX_CONNECTIONS = 2000
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that waits so long for the first request and no longer; for later ones uvicorn has its own clock."""
+    """HTTP/1.1 that waits so long for the head of each request; between requests uvicorn has its own clock."""
 
     _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
-        self._waiting = self.loop.call_later(REQUEST_S, self._give_up)
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -40,10 +40,16 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Once a request is there, the wait is over."""
+        """Once a request is there, the wait is over; with a part of the next one another begins."""
         super().data_received(data)
-        if self.cycle is not None:
+        if bool(self.cycle) and not self.cycle.response_complete:
             self._stop_waiting()
+        else:
+            self._wait()
+
+    def _wait(self) -> None:
+        if self._waiting is None:
+            self._waiting = self.loop.call_later(REQUEST_S, self._give_up)
 
     def _give_up(self) -> None:
         self.transport.close()

@@ -163,7 +163,7 @@ class Visit:
         said = self.house.jar.said(self.request)
         try:
             return None if said is None else self.text(said.key, **said.values)
-        except (KeyError, IndexError, ValueError):  # made up, or of another version
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError):  # made up, or of another version
             return None
 
 

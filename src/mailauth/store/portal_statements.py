@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Delete,
     Insert,
     Table,
@@ -56,12 +57,12 @@ def _of_account(table: Table) -> Delete:
     return delete(table).where(table.c.account_id == _account)
 
 
-def _trim(row_id: Column[Any], owner: Column[Any], newest: Column[Any]) -> Delete:
-    """Keep so many rows of an owner, the newest."""
+def _trim(row_id: Column[Any], owner: Column[Any], newest: Column[Any], *before: ColumnElement[Any]) -> Delete:
+    """Keep so many rows of an owner, the newest. before: of which those that have it come before all others."""
     old = (
         select(row_id)
         .where(owner == bindparam(owner.name))
-        .order_by(newest.desc(), row_id.desc())
+        .order_by(*[each.desc() for each in before], newest.desc(), row_id.desc())
         .limit(_ALL_THERE_MAY_BE)
         .offset(bindparam("keep"))
     )
@@ -249,7 +250,9 @@ TAKE_ACTION = (
     .values(done_at=_now)
 )
 DROP_ACTIONS = _of_account(portal_actions)
-TRIM_ACTIONS = _trim(_action.id, _action.account_id, _action.expires_at)
+TRIM_ACTIONS = _trim(
+    _action.id, _action.account_id, _action.expires_at, _action.session_id.is_not(None)
+)  # not programs'
 PRUNE_ACTIONS = prune(portal_actions, _action.expires_at, _action.id)
 
 # --- vouchers --------------------------------------------------------------------------------------------------------

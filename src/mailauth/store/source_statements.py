@@ -44,4 +44,5 @@ def _note_removed() -> Any:
 
 
 NOTE_REMOVED = _note_removed()
+REMOVED = select(removed_logins.c.at).where(removed_logins.c.digest == bindparam("digest"))
 FORGET_REMOVED = delete(removed_logins).where(removed_logins.c.digest == bindparam("digest"))

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 from starlette.responses import Response
 
-from mailauth.accounts import administration
+from mailauth.accounts import administration, searching
 from mailauth.accounts.administration import Administrator, Denied
 from mailauth.accounts.means import Means
 from mailauth.accounts.refusals import NoSuch, Refused
@@ -71,9 +71,18 @@ def administrators(handler: AdminHandler) -> Handler:
         except Denied as denial:
             return denied(visit, denial.why)
         except (NoSuch, Refused):  # named in the address, and not there, or no name at all
+            if await visit.ask(_is_elsewhere, administration.signed_in(visit.me), visit.request.path_params):
+                return denied(visit, Denial.NOT_YOUR_DOMAIN)
             return page(visit, "admin_nothing", "", 404)
 
     return guarded
+
+
+def _is_elsewhere(means: Means, who: Administrator, named: Mapping[str, Any]) -> bool:
+    """Whether a name is outside of the domains of who asks: he is not told what is there, nor what is not."""
+    own = searching.domains_of(means, who)
+    texts = [str(value) for value in named.values()]
+    return own is not None and any(text.rpartition("@")[2].lower() not in own for text in texts if not text.isdigit())
 
 
 def page(visit: Visit, template: str, tab: str, status: int = 200, **values: Any) -> Response:

@@ -61,8 +61,8 @@ async def end(visit: Visit) -> Response:
     if visit.form.has("others"):
         count = await visit.ask(portalsessions.end_others, visit.me, now=visit.now)
         return visit.go(SESSIONS, "sessions.ended_others", count=count)
-    await visit.ask(portalsessions.end, visit.me, visit.form.text("session"), now=visit.now)
-    return visit.go(SESSIONS, "sessions.ended")
+    ended = await visit.ask(portalsessions.end, visit.me, visit.form.text("session"), now=visit.now)
+    return visit.go(SESSIONS, "sessions.ended" if ended else "sessions.gone")
 
 
 def browser(agent: str) -> str:

@@ -5,6 +5,8 @@ Rule: one sentence for whatever is wrong; a fault or a full bucket is never call
 
 from __future__ import annotations
 
+import asyncio
+import time
 from urllib.parse import quote
 
 from starlette.background import BackgroundTask
@@ -18,6 +20,7 @@ from mailauth.portal.guards import HOME, PLACES, SIGN_IN, Entry, Page
 from mailauth.portal.visit import Visit, local
 
 RETRY_S = "30"
+REFUSAL_S = 1.0  # interfaces.WebPasswords takes as long for a refusal
 
 
 async def show(visit: Visit) -> Response:
@@ -37,14 +40,14 @@ async def check(visit: Visit) -> Response:
         return _form(visit, 422, visit.text("signin.missing"))
     try:
         match = await judged(visit, address, password)
+        if isinstance(match, WebMatch):
+            return await _begin(visit, match)
     except (StoreUnavailable, SourceUnavailable, PoolBusy, HashUnavailable, BadRecord) as fault:
         failures.note(fault)
         response = _form(visit, 503, visit.text("signin.unavailable"))
         response.headers["retry-after"] = RETRY_S
         return response
     match match:
-        case WebMatch():
-            return await _begin(visit, match)
         case None:
             return noted(visit, _form(visit, 401, visit.text("signin.wrong")), address)
         case float() | int():
@@ -56,8 +59,10 @@ async def check(visit: Visit) -> Response:
 async def judged(visit: Visit, login: str, password: str) -> WebMatch | float | None:
     """As interfaces.WebPasswords.check; and an app password of the account is no web password, even if it is one."""
     device = visit.house.jar.get(visit.request, cookies.DEVICE)
+    began = time.monotonic()
     match = await visit.house.web_passwords.check(login, password, visit.peer, device)
     if isinstance(match, WebMatch) and await visit.ask(clientpasswords.is_one, match.login, password.encode()):
+        await asyncio.sleep(max(0.0, began + REFUSAL_S - time.monotonic()))  # as any other wrong one
         return None
     return match
 

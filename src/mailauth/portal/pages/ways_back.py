@@ -7,7 +7,6 @@ session, and to what was asked, is judged by the factor.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 
 from starlette.responses import Response
@@ -45,5 +44,5 @@ def _remembered(visit: Visit) -> dict[str, str]:
         text = visit.house.jar.get(visit.request, cookies.WAYS)[:MAX_COOKIE_BYTES]
         kept = json.loads(base64.urlsafe_b64decode(text))
         return {str(question): str(place) for question, place in kept.items()}
-    except (ValueError, TypeError, AttributeError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
