@@ -33,5 +33,6 @@ TOLD = frozenset(
         "second-factor-guessed",
         "web-password-changed",
         "web-password-unset",
+        "web-password-left-to-sources",
     }
 )
