@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from functools import partial
 
 from mailauth import plugins
-from mailauth.bridges.bridge import APP_PASSWORD, Bridge, HoldsSessions, Terms
+from mailauth.bridges.bridge import APP_PASSWORD, AsksAgain, Bridge, HoldsSessions, Terms
 from mailauth.config import Address, ConfigError, Settings
 from mailauth.config import bridge as section
 from mailauth.factors.section import BadSection, Section
@@ -22,6 +22,7 @@ from mailauth.gateways.doveadm import Doveadm
 from mailauth.interfaces import Authenticator, Reported
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving import peercred
+from mailauth.serving.admitted import Admitted
 from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
@@ -114,9 +115,12 @@ def open_bridges(
         inherited = Inherited()
         stack.callback(inherited.close)
         heads = []
+        again = any(isinstance(bridge, AsksAgain) for bridge in built)
+        admitted = Admitted(sessions.passdb) if again else None
         for number, (written, bridge) in enumerate(zip(settings.bridge, built, strict=True), start=1):
             try:
                 house = _house(written, bridge, settings, authenticator, sessions)
+                house.admitted = admitted
                 name = f"bridge {house.name}"
                 door = _door(stack, name, written, house, inherited)
                 heads.append(Bridgehead(name, Server(house.census, [door]), house))
