@@ -19,7 +19,7 @@ from mailauth.config import Address, ConfigError, Settings
 from mailauth.config import bridge as section
 from mailauth.factors.section import BadSection, Section
 from mailauth.gateways.doveadm import Doveadm
-from mailauth.interfaces import Authenticator, Reported
+from mailauth.interfaces import Authenticator, Change, Reported
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving import peercred
 from mailauth.serving.admitted import Admitted
@@ -92,10 +92,12 @@ class Bridgeheads:
         """For the lines that say what listens."""
         return tuple([head.name for head in self.heads])
 
-    async def start(self) -> None:
-        """Accept connections from now on."""
+    async def start(self, earlier: Sequence[Change] = ()) -> None:
+        """Accept connections from now on. earlier: changes that no host may have heard of."""
         for head in self.heads:
             await head.server.start()
+        for kicker in self.kickers:
+            kicker.catch_up(earlier)
 
     async def stop(self) -> None:
         """Accept no more, and close what is open."""

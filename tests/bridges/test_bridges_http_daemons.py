@@ -505,7 +505,8 @@ class Kicked:
 
 
 @pytest.fixture
-def kicked() -> Iterator[Kicked]:
+def away() -> Iterator[Kicked]:
+    """The same, not served yet."""
     need_dovecot()
     with public_folder() as folder:
         (folder / "site").mkdir(mode=0o755)
@@ -519,9 +520,13 @@ def kicked() -> Iterator[Kicked]:
         site.add(ALICE, WEB)
         site.add("bob@example.test", WEB)
         api = documented("doveadm_api_key").replace("KEY", "a key of doveadm's").replace("8414", str(doveadm))
-        dovecot = by_lua(folder, port, api)
-        with site.serving():
-            yield Kicked(site, World(site, {"lua": dovecot}))
+        yield Kicked(site, World(site, {"lua": by_lua(folder, port, api)}))
+
+
+@pytest.fixture
+def kicked(away: Kicked) -> Iterator[Kicked]:
+    with away.site.serving():
+        yield away
 
 
 def idling(client: Client, login: str, password: str) -> None:
@@ -554,6 +559,25 @@ def test_a_revoked_password_ends_what_is_open_at_dovecot(kicked: Kicked) -> None
         nobody = site.run("account", "set", ALICE, "--mode", "on")
         assert nobody.returncode == 0
         assert "Dovecot" not in nobody.stderr  # there was nothing to end
+
+
+def test_what_was_revoked_while_we_were_away_ends_when_we_are_back(away: Kicked) -> None:
+    site, world = away.site, away.world
+    app = site.mint(ALICE, label="phone")
+    with world.hosts["lua"].running(), world.client("lua", IMAP) as client, world.client("lua", IMAP) as bobs:
+        with site.serving():
+            idling(client, ALICE, app.password)
+            idling(bobs, "bob@example.test", WEB)
+        assert site.run("app-password", "revoke", ALICE, "--label", "phone").returncode == 0
+        began = len(site.log)
+        with site.serving():
+            assert isinstance(client, imaplib.IMAP4)
+            assert client.readline().startswith(b"* BYE ")
+            site.logged(f"what was open of {ALICE} has been ended", since=began)
+            assert world.ask("lua", IMAP, ALICE, app.password) == REFUSED[IMAP]
+            assert isinstance(bobs, imaplib.IMAP4)
+            bobs.send(b"DONE\r\n")
+            assert bobs.readline().startswith(b"x OK")
 
 
 def test_a_dovecot_that_is_not_reached_is_told_of_and_tried_again(kicked: Kicked) -> None:
