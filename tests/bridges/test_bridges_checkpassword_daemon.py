@@ -21,6 +21,7 @@ from mail_daemons import documented, public_folder
 from mailauth.accounts import apppasswords
 from mailauth.attempt import Service
 from site_of_tests import ACTOR, DEFERRED, REFUSED, Site, said
+from stores_in_trouble import store_away, store_locked
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("mail-daemons")]
 
@@ -96,7 +97,8 @@ def world() -> Iterator[World]:
 @each_service
 def test_right_wrong_revoked_and_the_web_password_while_the_mode_is_on(world: World, service: Service) -> None:
     assert world.ask(service, ALICE, world.app).startswith(ENTERED[service])
-    for login, password in ((ALICE, "wrong"), (ALICE, world.revoked), (ALICE, WEB), ("nobody@example.test", WEB)):
+    tries = [(ALICE, "wrong"), (ALICE, world.revoked), (ALICE, WEB), ("nobody@example.test", WEB), ("*", world.app)]
+    for login, password in tries:
         assert world.ask(service, login, password) == REFUSED[service]
     world.site.logged(f"login service={service} login={ALICE} peer=127.0.0.1 tls=no verdict=accept")
 
@@ -118,6 +120,19 @@ def test_forty_at_once_half_of_them_wrong(world: World, service: Service) -> Non
         heard = list(threads.map(one, range(40)))
     assert heard[::2] == [REFUSED[service]] * 20
     assert all(reply.startswith(ENTERED[service]) for reply in heard[1::2]), heard[1::2]
+
+
+@pytest.mark.parametrize("trouble", [store_away, store_locked])
+def test_a_store_in_trouble_is_no_wrong_password(world: World, trouble) -> None:
+    with trouble(world.site), ThreadPoolExecutor(4) as threads:
+        tries = [(service, password) for service in (IMAP, POP3) for password in (world.app, "wrong")]
+        heard = list(threads.map(lambda one: world.ask(one[0], ALICE, one[1]), tries))
+    for (service, _), reply in zip(tries, heard, strict=True):
+        assert reply.startswith(DEFERRED[service])
+    give_up_at = time.monotonic() + 30
+    while not (reply := world.ask(IMAP, ALICE, world.app)).startswith(ENTERED[IMAP]):
+        assert reply.startswith(DEFERRED[IMAP])
+        assert time.monotonic() < give_up_at
 
 
 @each_service

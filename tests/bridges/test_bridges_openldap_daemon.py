@@ -25,6 +25,7 @@ from mail_daemons import documented, missing, public_folder, wait_for_port
 
 from mailauth.accounts import apppasswords
 from site_of_tests import ACTOR, Site, free_ports
+from stores_in_trouble import store_away, store_locked
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("mail-daemons")]
 
@@ -170,6 +171,12 @@ def test_forty_at_once_half_of_them_wrong(world: World) -> None:
 def test_slapd_has_one_word_for_a_fault_and_a_wrong_password(world: World) -> None:
     """It gets no answer from us, which libsasl does tell apart, and slapd does not; the documentation says so."""
     assert "`49 Invalid credentials`" in (Path(__file__).parents[2] / "docs" / "bridges.md").read_text()
+    for trouble in (store_away, store_locked):
+        with trouble(world.site):
+            assert world.bind("alice", world.app) == WRONG
+    give_up_at = time.monotonic() + 30
+    while world.bind("alice", world.app) != IN:
+        assert time.monotonic() < give_up_at
     assert world.process is not None
     world.process.send_signal(signal.SIGSTOP)
     with ThreadPoolExecutor(1) as threads:

@@ -17,6 +17,7 @@ from mail_daemons import Postfix, documented, need_cyrus_sasl, need_postfix, pub
 from mailauth.accounts import apppasswords
 from mailauth.attempt import Service
 from site_of_tests import ACTOR, Site, said
+from stores_in_trouble import store_away, store_locked
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("mail-daemons")]
 
@@ -179,8 +180,9 @@ def test_what_cannot_be_said_puts_the_message_off_and_the_session_goes_on(world:
     login = world.site.add("later@example.test", WEB)
     with world.session("postfix", login, WEB) as client:
         assert send(client) == 250
-        with store_away(world.site):
-            assert send(client) == 450
+        for trouble in (store_away, store_locked):
+            with trouble(world.site):
+                assert send(client) == 450
         give_up_at = time.monotonic() + 30
         while (code := send(client)) != 250:
             assert code == 450
@@ -195,22 +197,6 @@ def test_what_cannot_be_said_puts_the_message_off_and_the_session_goes_on(world:
             world.end()  # it says that it did not end well
         world.start()
         assert send(client) == 250
-
-
-@contextlib.contextmanager
-def store_away(site: Site) -> Iterator[None]:
-    away = site.folder / "away"
-    away.mkdir()
-    for file in list(site.folder.glob("mailauth.db*")):
-        file.rename(away / file.name)
-    try:
-        yield
-    finally:
-        for file in site.folder.glob("mailauth.db*"):
-            file.unlink()
-        for file in away.iterdir():
-            file.rename(site.folder / file.name)
-        away.rmdir()
 
 
 def test_forty_sessions_half_of_them_revoked(world: World) -> None:

@@ -162,7 +162,10 @@ class BridgeConnection(asyncio.Protocol):
         house = self._house
         outcome: Outcome
         try:
-            outcome = await self._asked(judge)
+            if type(judge) is Judge:
+                outcome = await house.authenticator.authenticate(judge.attempt)
+            else:
+                outcome = await self._rechecked(cast("Recheck", judge))
         except Exception as bug:  # noqa: BLE001  somebody else's Authenticator: its faults judge nobody either
             log.error("authenticator failed: %s", type(bug).__name__)
             outcome = Defer(Cause.BUG)
@@ -175,13 +178,9 @@ class BridgeConnection(asyncio.Protocol):
             house.admitted.note(judge.attempt, outcome, judge.session)
         self._answer(judge.ticket, outcome)
 
-    async def _asked(self, judge: Judge | Recheck) -> Outcome:
-        house = self._house
-        if type(judge) is Judge:
-            return await house.authenticator.authenticate(judge.attempt)
-        if type(judge) is Recheck and house.admitted is not None:
-            return await house.admitted.judge(judge)
-        raise TypeError("nobody remembers who was let in")
+    async def _rechecked(self, asked: Recheck) -> Outcome:
+        admitted = self._house.admitted
+        return Defer(Cause.BUG) if admitted is None else await admitted.judge(asked)
 
     def _is_out_of_date(self, accept: Accept) -> bool:
         """Whether what it stands on was changed since. There is no session of ours that the change would end."""
