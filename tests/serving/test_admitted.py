@@ -133,6 +133,18 @@ async def test_a_name_that_postfix_masks_is_still_known(passdb, kept, shown: str
     assert await outcome(kept, login=shown, session="7") is Reason.DISABLED
 
 
+async def test_names_that_look_alike_when_they_are_masked_are_told_apart(passdb, kept) -> None:
+    other = "\u674e\u5c0f\u660e@example.test"
+    passdb.add(other, "web")
+    let_in(kept, None, login=CHINESE, session="7")
+    let_in(kept, None, login=other, session="8")
+    change(passdb, other, enabled=False)
+    assert await outcome(kept, login=CHINESE) is Accept
+    assert await outcome(kept, login="?????????@example.test", session="7") is Accept
+    assert await outcome(kept, login="?????????@example.test", session="8") is Reason.DISABLED
+    assert await outcome(kept, login="?????????@example.test") is Reason.UNKNOWN_LOGIN
+
+
 async def test_an_account_that_is_gone(passdb, kept) -> None:
     let_in(kept, "phone", session="7")
     del passdb.accounts[ALICE]
@@ -144,6 +156,9 @@ async def test_an_account_that_is_gone(passdb, kept) -> None:
 async def test_an_alias_is_its_account(passdb, kept) -> None:
     passdb.aliases["a@example.test"] = ALICE
     assert await outcome(kept, login="a@example.test") is Accept
+    let_in(kept, "phone", peer="bridge:saslauthd")  # libsasl names who was typed
+    passdb.revoke(ALICE, "phone")
+    assert await outcome(kept, login="a@example.test") is Reason.REVOKED
     change(passdb, enabled=False)
     assert await outcome(kept, login="a@example.test") is Reason.DISABLED
 

@@ -50,10 +50,12 @@ class Admitted:
         """A host is told that this one may come in. Of services other than SMTP nobody asks again."""
         if accept.stay is None or attempt.service is not Service.SMTP:
             return
-        login = Login(accept.principal, accept.stay, attempt.peer)
-        for one in {session, ""}:
-            key = _key(one, accept.principal.login, attempt.peer)
-            self._kept[key] = login
+        login, peer = accept.principal.login, attempt.peer
+        keys = {_key("", login, peer), _key(session, login, peer)}
+        if session:
+            keys.add(_key(session, _masked(login), peer))
+        for key in keys:
+            self._kept[key] = Login(accept.principal, accept.stay, peer)
             self._kept.move_to_end(key)
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
@@ -61,61 +63,70 @@ class Admitted:
     async def judge(self, asked: Recheck) -> Outcome:
         """Whether it may go on. A fault is a Defer."""
         try:
-            kept = self._login(asked)
-            return await (self._unknown(asked) if kept is None else self._known(kept, asked.service))
+            return await self._judged(asked)
         except FAULTS as fault:
             return Defer(cause_of(fault))
 
-    def _login(self, asked: Recheck) -> Login | None:
-        """By its session; else the last one from there; else the last of a host that does not say where clients are."""
-        keys = [_key(session, asked.login, asked.peer) for session in (asked.session, "")]
-        found = (self._kept.get(key) for key in (*keys, _key("", asked.login, "")))
-        return next((login for login in found if login is not None), None)
-
-    async def _known(self, login: Login, service: Service) -> Outcome:
-        principal = login.principal
-        account = await self.passdb.session(principal.account_id, principal.credential_id)
-        return self._outcome(account, principal, login.stay, service, login.peer)
-
-    async def _unknown(self, asked: Recheck) -> Outcome:
+    async def _judged(self, asked: Recheck) -> Outcome:
+        login = self._login(asked, asked.login)
+        if login is not None:
+            return await self._outcome(login, asked.service)
         account = await self._account(asked.login)
         if account is None:
             return Reject(Reason.UNKNOWN_LOGIN)
         closed = policy.standing(account, asked.service)
         if closed is not None:
             return Reject(closed)
-        now = self.clock()
-        on_record = await self.passdb.let_in(account, asked.service, asked.peer, now - ON_RECORD_S)
-        if on_record is None:
+        login = self._login(asked, account.login) or await self._on_record(account, asked)
+        if login is None:
             return Accept(Principal(account.id, account.login, None))
-        at, credential_id = on_record
-        principal = Principal(account.id, account.login, credential_id)
+        return await self._outcome(login, asked.service)
+
+    def _login(self, asked: Recheck, name: str) -> Login | None:
+        """By its session; else the last one from there; else the last of a host that does not say where clients are."""
+        keys = (_key(asked.session, name, asked.peer), _key("", name, asked.peer), _key("", name, ""))
+        return next((self._kept[key] for key in keys if key in self._kept), None)
+
+    async def _on_record(self, account: Account, asked: Recheck) -> Login | None:
+        """The last one from there that any process has let in."""
+        found = await self.passdb.let_in(account, asked.service, asked.peer, self.clock() - ON_RECORD_S)
+        if found is None:
+            return None
+        at, credential_id = found
         changed_at = account.web_changed_at  # by another password than now, if that was set later
         opened_with = changed_at if changed_at is None or changed_at <= at else at
-        stay = Stay(0, account.domain_id, opened_with, None)
-        there = await self.passdb.session(principal.account_id, principal.credential_id)
-        return self._outcome(there, principal, stay, asked.service, asked.peer)
+        principal = Principal(account.id, account.login, credential_id)
+        return Login(principal, Stay(0, account.domain_id, opened_with, None), asked.peer)
 
     async def _account(self, login: str) -> Account | None:
-        try:
-            folded = names.fold(login)
-        except names.NotALogin:
+        folded = _folded(login)
+        if folded is None:
             return None
         account = await self.passdb.lookup(folded, ())
         if account is None and (owner := await self.passdb.canonical(folded)) is not None:
             return await self.passdb.lookup(owner, ())
         return account
 
-    def _outcome(
-        self, account: Account | None, principal: Principal, stay: Stay, service: Service, peer: str
-    ) -> Outcome:
-        if policy.may_stay(account, principal, stay, service=service, peer=peer, now=self.clock()):
+    async def _outcome(self, login: Login, service: Service) -> Outcome:
+        principal, now = login.principal, self.clock()
+        account = await self.passdb.session(principal.account_id, principal.credential_id)
+        if policy.may_stay(account, principal, login.stay, service=service, peer=login.peer, now=now):
             return Accept(principal)
         closed = None if account is None else policy.standing(account, service)
         return Reject(Reason.REVOKED if closed is None else closed, principal.credential_id)
 
 
 def _key(session: str, login: str, peer: str) -> Key:
-    """Of a login as Postfix shows it: without SMTPUTF8 it puts a question mark for each octet that is not ASCII."""
-    shown = MASKED.sub(b"?", login.encode("utf-8", "surrogateescape")).decode("ascii").lower()
-    return session, shown, "" if peer.startswith(BRIDGE) else peer
+    return session, _folded(login) or login, "" if peer.startswith(BRIDGE) else peer
+
+
+def _folded(login: str) -> str | None:
+    try:
+        return names.fold(login)
+    except names.NotALogin:
+        return None
+
+
+def _masked(login: str) -> str:
+    """As Postfix shows it where SMTPUTF8 is off: with a question mark for each octet that is not ASCII."""
+    return MASKED.sub(b"?", login.encode()).decode("ascii")
