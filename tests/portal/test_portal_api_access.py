@@ -131,7 +131,7 @@ def arguments(api: Api, name: str, login: str) -> dict[str, Any]:
         case "show-domain":
             return {"name": domain}
         case "set-domain":
-            return {"name": domain, "body": {"pop3": False}}
+            return {"name": domain, "body": {"max_app_passwords": 3}}
         case "remove-domain":
             return {"name": domain, "query": {"with_accounts": "true"}}
         case "add-domain":

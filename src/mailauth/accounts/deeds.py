@@ -171,7 +171,7 @@ def _set_domain(deed: Deed) -> DomainView:
     """The fields of changes.DomainChange that are to change."""
     change = _read(DomainChange, deed.change)
     _refuse_below_site(deed, change)
-    if change.enabled is False:
+    if False in (change.enabled, change.imap, change.pop3, change.smtp):
         _refuse_over_equals(deed)
     return domains.changed_domain(deed.unit, deed.row, change)
 
@@ -234,7 +234,8 @@ def _read(kind: type[T], change: Mapping[str, Any]) -> T:
 
 
 def _refuse_over_equals(deed: Deed) -> None:
-    """Nobody shuts a domain in which there is somebody of his own role or a higher one, himself included."""
+    """Nobody shuts a domain, or a service of it, in which there is somebody of his own role or a higher one, himself
+    included: it would be done to that account."""
     rows = deed.unit.tx.rows(deed.unit.sql.ROLES_IN_DOMAIN, domain_id=deed.row["id"])
     if not outranked(deed.actor, [Role(row["role"]) for row in rows]):
         raise Refused(f"{deed.row['name']} has an account of your own role or a higher one", "over-equals")
