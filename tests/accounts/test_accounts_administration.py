@@ -159,6 +159,30 @@ def test_a_domain_administrator_stays_in_his_domains(means, store, root, chief, 
     assert do(chief, Verb.REMOVE_ALIAS, "x@example.test") == BOB
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "postmaster",
+        "Abuse",
+        "HOSTMASTER",
+        "webmaster",
+        "admin",
+        "administrator",
+        "mailer-daemon",
+        "security",
+        "abuse+x",
+    ],
+)
+def test_an_alias_that_speaks_for_its_domain_is_given_by_the_site_only(means, store, root, chief, bob, name):
+    alias = f"{name}@example.test"
+    with pytest.raises(Refused) as refused:
+        do(chief, Verb.ADD_ALIAS, BOB, {"alias": alias})
+    assert refused.value.why == "reserved-name"
+    assert do(root, Verb.ADD_ALIAS, BOB, {"alias": alias}) == alias.lower()
+    assert do(chief, Verb.ADD_ALIAS, BOB, {"alias": "my-root@example.test"}) == "my-root@example.test"
+    assert show_account(store, BOB).aliases == tuple(sorted([alias.lower(), "my-root@example.test"]))
+
+
 def test_an_address_that_somebody_had_is_given_out_again_by_the_site_only(means, store, root, chief, bob):
     do(chief, Verb.REMOVE_ACCOUNT, BOB)
     with pytest.raises(Refused, match="somebody's before"):

@@ -339,6 +339,7 @@ async def test_aliases_are_added_and_removed(site: Site, root: Admin, chief: Adm
     assert f"{ALICE} has the alias sales@example.test now." in page.text
     for admin, alias, told in (
         (chief, "sales@other.test", "not in one of your domains"),
+        (chief, "abuse@example.test", "speaks for the whole domain"),
         (root, "x@nowhere.test", "not in one of your domains"),
         (root, EVE, "an account of its own"),
         (root, "sales@example.test", "another account already"),

@@ -146,11 +146,13 @@ def _sign_out(deed: Deed) -> int:
 
 
 def _add_alias(deed: Deed) -> str:
-    """alias."""
+    """alias. One that speaks for its domain (aliases.RESERVED) is given by a site administrator."""
     alias = folded(str(deed.change.get("alias", "")))
     domain = deed.unit.tx.row(deed.unit.sql.LOCK_DOMAIN, name=alias.rpartition("@")[2])
     if domain is None or denied(deed.actor, Verb.ADD_ALIAS, Target(domain_id=domain["id"])) is not None:
         raise Refused(f"{alias} is not in one of your domains", "not-your-domain")
+    if aliases.is_reserved(alias) and deed.actor.role is not Role.SITE_ADMIN:
+        raise Refused(f"{alias} speaks for its domain: a site administrator can give it to somebody", "reserved-name")
     aliases.added_alias(deed.unit, deed.row["login"], alias)
     return alias
 

@@ -47,6 +47,7 @@ REFUSALS = {
     "domain-exists": "admin_refused.domain-exists",
     "had-before": "admin_refused.had-before",
     "no-recovery-address": "admin_refused.no-recovery-address",
+    "reserved-name": "admin_refused.reserved-name",
     "not-your-domain": "admin_refused.not-your-domain",
     "policy-below-site": "admin_refused.policy-below-site",
     "second-factor-below-site": "admin_refused.second-factor-below-site",
