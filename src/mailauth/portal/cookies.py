@@ -64,7 +64,7 @@ class Jar:
 
     def say(self, response: Response, said: Said) -> None:
         """Have the next page say this."""
-        text = json.dumps([said.key, dict(said.values)]).encode()
+        text = json.dumps([said.key, dict(said.values)], ensure_ascii=False).encode()
         self.set(response, SAID, base64.urlsafe_b64encode(text).decode())
 
     def keep(self, response: Response, path: str, fields: Mapping[str, tuple[str, ...]]) -> None:

@@ -53,7 +53,7 @@ class PatientProtocol(H11Protocol):
             self._wait()
 
     def send_400_response(self, msg: str) -> None:
-        """As uvicorn's, called while it handles what h11 says is wrong; a head without an end has a status of its own."""
+        """As uvicorn's, called while it handles what h11 found wrong; a head without an end has a status of its own."""
         if getattr(sys.exception(), "error_status_hint", 0) != TOO_LONG:
             super().send_400_response(msg)
             return
