@@ -30,6 +30,7 @@ OF_SITE = {
     "/admin/accounts/{login:path}/recovery-address",
     "/admin/accounts/{login:path}/export",
     "/admin/accounts/{login:path}/erase",
+    "/admin/accounts/{login:path}/revoke-token",
     "/admin/new-domain",
     "/admin/domains/{name}/remove",
     "/admin/site/settings",

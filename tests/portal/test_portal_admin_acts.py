@@ -21,7 +21,7 @@ from portal_administrators import (
 )
 from portal_site import PASSWORD, Plain, Reply, Site
 
-from mailauth.accounts import administration, aliases, apppasswords, roleholders
+from mailauth.accounts import administration, aliases, apppasswords, roleholders, tokens
 from mailauth.accounts.changes import AccountChange, PolicyChange
 from mailauth.accounts.domains import list_domains, show_domain
 from mailauth.accounts.history import audit
@@ -37,6 +37,7 @@ from mailauth.store.faults import Clash
 ACTOR = {"actor": "test"}
 PAGE = f"/admin/accounts/{ALICE}"
 NASTY = "<script>alert(1)</script>\"'&amp;{name} \u05d0\u05d1"
+MARKUP = NASTY.partition(" ")[0]
 
 
 @pytest.fixture
@@ -176,6 +177,39 @@ async def test_app_passwords_that_are_not_there_are_not_asked_for(site: Site, ro
         assert page.path == PAGE
         assert "tick at least one" in page.text or "not there any more" in page.text
     assert len(apppasswords.listed(site.store, ALICE)) == len(apppasswords.listed(site.store, EVE)) == 1
+
+
+async def test_an_api_token_of_somebody_else_is_revoked_by_the_site_only(site: Site, root: Admin, chief: Admin) -> None:
+    kept, doomed = [
+        tokens.add(site.store, ALICE, label=label, scopes=["own:read"], now=site.clock(), **ACTOR)
+        for label in ("Calendar", MARKUP)
+    ]
+    foreign = tokens.add(site.store, EVE, label="Eve's", scopes=["own:read"], now=site.clock(), **ACTOR)
+    page = await chief.get(PAGE)
+    assert "Calendar" in page.text and "revoke-token" not in page.html
+    page = await root.get(PAGE)
+    assert (page.html.count("/revoke-token"), MARKUP in page.text) == (2, True)
+    for wrong in ("", "x", str(foreign.id), "9" * 30):
+        page = await root.browser.follow(await root.browser.post(f"{PAGE}/revoke-token", token=wrong))
+        assert (page.path, "not there any more" in page.text) == (PAGE, True), wrong
+    proof = await root.browser.follow(await root.browser.post(f"{PAGE}/revoke-token", token=doomed.id))
+    assert f"Revoke the API token “{MARKUP}” of {ALICE}" in proof.text
+    assert tokens.caller(site.store, doomed.token, peer="", now=site.clock()) is not None
+    page = await root.prove(proof)
+    assert f"The API token “{MARKUP}” of {ALICE} is revoked." in page.text
+    assert tokens.caller(site.store, doomed.token, peer="", now=site.clock()) is None
+    for one in (kept, foreign):
+        assert tokens.caller(site.store, one.token, peer="", now=site.clock()) is not None
+    (row,) = [row for row in audit(site.store, ALICE) if row.kind == "api-token-revoked"]
+    assert (row.actor, row.label) == ("portal:root@example.test", MARKUP)
+
+
+async def test_an_api_token_that_is_gone_meanwhile_is_said_so_after_the_proof(site: Site, root: Admin) -> None:
+    made = tokens.add(site.store, ALICE, label="Calendar", scopes=["own:read"], now=site.clock(), **ACTOR)
+    await root.get(PAGE)
+    proof = await root.browser.follow(await root.browser.post(f"{PAGE}/revoke-token", token=made.id))
+    tokens.revoke(site.store, made.id, **ACTOR)
+    assert "not there any more" in (await root.prove(proof)).text
 
 
 async def test_app_passwords_deleted_meanwhile_are_said_so_after_the_proof(site: Site, root: Admin) -> None:

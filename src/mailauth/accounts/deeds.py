@@ -20,6 +20,7 @@ from mailauth.accounts.refusals import Refused
 from mailauth.accounts.roles import Actor, Role, Target, Verb, denied, may_give, outranked
 from mailauth.accounts.sessions import closed_sessions
 from mailauth.accounts.throttled import Cleared, cleared
+from mailauth.accounts.tokens import TokenView, revoked_of
 from mailauth.accounts.unit import Unit
 from mailauth.accounts.views import AccountView, DomainView, SiteView
 from mailauth.accounts.vouchers import Voucher
@@ -135,6 +136,11 @@ def _revoke(deed: Deed) -> list[Revoked]:
     return apppasswords.revoke_rows(unit, deed.row, rows)
 
 
+def _revoke_token(deed: Deed) -> TokenView:
+    """id; label, for the words of the proof."""
+    return revoked_of(deed.unit, deed.row, deed.change["id"])
+
+
 def _close_sessions(deed: Deed) -> None:
     closed_sessions(deed.unit, deed.row)
 
@@ -209,6 +215,7 @@ DEEDS: Mapping[Verb, Callable[[Deed], Any]] = {
     Verb.RESET_FACTORS: _reset_factors,
     Verb.ENROLMENT_CODE: _enrolment_code,
     Verb.REVOKE: _revoke,
+    Verb.REVOKE_TOKEN: _revoke_token,
     Verb.CLOSE_SESSIONS: _close_sessions,
     Verb.SIGN_OUT: _sign_out,
     Verb.ADD_ALIAS: _add_alias,

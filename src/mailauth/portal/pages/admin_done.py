@@ -136,6 +136,10 @@ async def _revoked(done: Done) -> Response:
     return _go(done, account_at(done.name), "admin_done.revoked", count=len(done.result))
 
 
+async def _token_revoked(done: Done) -> Response:
+    return _go(done, account_at(done.name), "admin_done.token-revoked", label=done.result.label)
+
+
 async def _sessions_closed(done: Done) -> Response:
     return _go(done, account_at(done.name), "admin_done.sessions-closed")
 
@@ -207,6 +211,7 @@ ANSWERS: Mapping[Verb, Callable[[Done], Awaitable[Response]]] = {
     Verb.RESET_FACTORS: _factors_reset,
     Verb.ENROLMENT_CODE: _code_made,
     Verb.REVOKE: _revoked,
+    Verb.REVOKE_TOKEN: _token_revoked,
     Verb.CLOSE_SESSIONS: _sessions_closed,
     Verb.SIGN_OUT: _signed_out,
     Verb.ADD_ALIAS: _alias_added,
