@@ -19,6 +19,7 @@ READ = {
     "/admin/accounts/{login:path}",
     "/admin/domains",
     "/admin/domains/{name}",
+    "/admin/domains/{name}/audit",
     "/admin/site",
     "/admin/report",
     "/admin/report.csv",

@@ -603,6 +603,25 @@ async def test_the_audit_log_is_read_backwards_page_by_page(site: Site, root: Ad
         assert (await root.get(f"/admin/audit?{query}")).status == 200
 
 
+async def test_the_audit_log_of_a_domain_is_read_page_by_page_by_its_administrator(site: Site, chief: Admin) -> None:
+    with site.store.transaction() as tx:
+        tx.write("UPDATE domains SET created_at = 1")
+    for number in range(70):
+        add_account(site.store, f"p{number:03}@example.test", None, **ACTOR, now=site.clock() + number)
+        add_account(site.store, f"p{number:03}@other.test", None, **ACTOR, now=site.clock() + number)
+    page = await chief.get("/admin/domains/example.test")
+    assert 'href="/admin/domains/example.test/audit"' in page.html
+    found, path = set(), "/admin/domains/example.test/audit"
+    while path:
+        page = await chief.get(path)
+        assert "Audit log of example.test" in page.text and "@other.test" not in page.text
+        found |= {number for number in range(70) if f"p{number:03}@example.test" in page.text}
+        path = following(page)
+    assert found == set(range(70))
+    for query in ("at=nan&before=1", "before=-1"):
+        assert (await chief.get(f"/admin/domains/EXAMPLE.test/audit?{query}")).status == 200
+
+
 async def test_what_programs_call_themselves_is_text_everywhere(site: Site, root: Admin) -> None:
     observed(site, ALICE, client=NASTY)
     for path in (PAGE, "/admin/report", f"{PAGE}/policy", "/admin/site/policy"):

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from mailauth.store.observation_statements import OBSERVATIONS
 from mailauth.store.portal_schema import api_tokens, domain_admins, factors, notices
-from mailauth.store.schema import accounts, audit, domains, observations
+from mailauth.store.schema import AUDIT_DOMAIN, accounts, audit, domains, observations
 from mailauth.store.statements import ACCOUNTS, ACCOUNTS_OF_DOMAIN, coarsen, exact, prune
 
 _ZERO: Any = literal_column("0")  # in the text itself, where SQLAlchemy would otherwise make a parameter
@@ -218,6 +218,9 @@ AUDIT_BACKWARDS = {
     "everybody": _latest_first,
     "login": _latest_first.where(audit.c.login == bindparam("login")),
     "account": _latest_first.where(*_of_account),
+    "domain": _latest_first.where(
+        literal_column(AUDIT_DOMAIN) == bindparam("domain"), audit.c.at >= bindparam("since")
+    ),
 }
 
 # --- addresses that have been whole for long enough ------------------------------------------------------------------

@@ -35,7 +35,7 @@ TABS = (
     ("throttle", THROTTLE),
     ("audit", AUDIT),
 )
-OF_SITE_ONLY = frozenset({"audit"})  # a domain administrator finds it on the page of each account
+OF_SITE_ONLY = frozenset({"audit"})  # a domain administrator finds it on the page of each account and domain
 MAX_NAME_CHARACTERS = 300  # more than any login or domain has
 REFUSALS = {
     "no-address": "admin_refused.no-address",
