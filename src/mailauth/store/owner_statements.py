@@ -172,7 +172,6 @@ NOTE_API_TOKEN_USE = (
 REVOKE_API_TOKEN = (
     update(api_tokens).where(_token.id == bindparam("row_id"), _token.revoked_at.is_(None)).values(revoked_at=_now)
 )
-REVOKE_ALL_API_TOKENS = update(api_tokens).where(_token.revoked_at.is_(None)).values(revoked_at=_now)
 
 # --- where an account was used from, and forgetting it ---------------------------------------------------------------
 
