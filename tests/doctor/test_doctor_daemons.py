@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from examined import Examined, doctor
 from http_daemons import Daemon, Dovecot, Nginx, need_dovecot, need_nginx
-from mail_daemons import EXIM_USER, Exim, Postfix, documented, need_postfix, public_folder
+from mail_daemons import EXIM_USER, Exim, Postfix, documented, need_cyrus_sasl, need_postfix, public_folder
 
 from mailauth.accounts import apppasswords
 from mailauth.accounts.history import audit
@@ -61,6 +61,7 @@ class Mta:
 @pytest.fixture(scope="module")
 def mta() -> Iterator[Mta]:
     need_postfix()
+    need_cyrus_sasl()
     with public_folder() as folder, contextlib.ExitStack() as stack:
         submission = " ".join(re.findall(r"^  -o (.*)$", documented("submission inet"), re.MULTILINE))
         services = {
@@ -68,10 +69,12 @@ def mta() -> Iterator[Mta]:
             "clear": "smtpd_sasl_path=private/mailauth smtpd_tls_auth_only=no",
             "astray": "smtpd_sasl_path=/run/mailauth/postfix smtpd_tls_auth_only=yes",
             "none": "smtpd_sasl_auth_enable=no",
+            "cyrus": "smtpd_sasl_type=cyrus smtpd_sasl_path=smtpd smtpd_tls_auth_only=yes",
         }
         certificate = (folder / "site" / "server.pem", folder / "site" / "server.key")
         postfix = Postfix(folder / "postfix", services, frozenset({"submission", "astray"}), certificate)
         (folder / "sockets").mkdir()
+        postfix.cyrus(folder / "sockets" / "mux")
         exim = Exim(folder / "exim", f"{folder}/sockets/exim", certificate)
         users = exim.folder / "passwd"  # the user's own name here comes first
         users.write_text(f"nobody:x:{EXIM_USER}:{EXIM_USER}::/:/bin/false\n" + users.read_text())
@@ -82,6 +85,7 @@ def mta() -> Iterator[Mta]:
             'socket_group = "postfix"\n'
             f'[[bridge]]\nkind = "dovecot-auth"\naddress = "unix:{folder}/sockets/exim"\n'
             f'socket_group = "{EXIM_USER}"\n'
+            f'[[bridge]]\nkind = "saslauthd"\naddress = "unix:{folder}/sockets/mux"\nsocket_group = "postfix"\n'
         )
         site = Site(folder / "site", sections="[replies]\nrefusal_delay_s = 0\n" + bridging)
         site.add(ALICE, "correct horse battery", mode=True)
@@ -101,7 +105,12 @@ def mta() -> Iterator[Mta]:
 
 def test_sockets_are_tried_as_the_user_and_in_the_chroot(mta: Mta) -> None:
     seen = mta.sockets()
-    for who in (f"smtpd (127.0.0.1{mta.door('submission')})", f"smtpd (127.0.0.1{mta.door('clear')})", "for Exim"):
+    for who in (
+        f"smtpd (127.0.0.1{mta.door('submission')})",
+        f"smtpd (127.0.0.1{mta.door('clear')})",
+        "mux",
+        "for Exim",
+    ):
         found = seen.one(who)
         assert found["level"] == "ok"
         assert "tried as that user" in found["found"]
@@ -109,7 +118,7 @@ def test_sockets_are_tried_as_the_user_and_in_the_chroot(mta: Mta) -> None:
 
 def test_what_could_be_read_of_them_is_told(mta: Mta) -> None:
     seen = doctor(mta.site, "servers", options=mta.options)
-    assert "4 doors and 3 sockets" in seen.one("Postfix")["found"]
+    assert "5 doors and 4 sockets" in seen.one("Postfix")["found"]
     assert "1 doors and 1 sockets" in seen.one("Exim")["found"]
     lost = doctor(mta.site, "servers", options=("--server", f"postfix={mta.site.folder}")).one("postfix")
     assert lost["level"] == "problem"
@@ -170,6 +179,9 @@ def test_logins_go_through_the_daemons_and_leave_no_trace(mta: Mta) -> None:
         assert found["level"] == "ok", found
         assert "a right password lets in, a wrong one does not, nor does a revoked one" in found["found"]
     assert seen.of(mta.door("none")) == []
+    nameless = seen.one(mta.door("cyrus"))
+    assert nameless["level"] == "warning"
+    assert "arrives as from bridge:saslauthd" in nameless["found"]
     assert seen.one(mta.door("astray"))["level"] == "not checked"
     assert apppasswords.listed(mta.site.store, ALICE) == []
 

@@ -40,7 +40,7 @@ def end(store: Store, minted: Minted, *, actor: str) -> Effect:
 
 
 def clear(store: Store, minted: Minted, networks: Collection[str], since: float, *, actor: str) -> None:
-    """Revoke it if that was not done yet, and delete what is left of it.
+    """Delete what is left of it, revoking it first if it lives.
 
     networks: from which it was tried, as observations hold them; since: epoch seconds. Raises NoSuch, Refused,
     StoreUnavailable.
@@ -49,7 +49,7 @@ def clear(store: Store, minted: Minted, networks: Collection[str], since: float,
         account = locked_account_row(unit, folded(minted.login))
         live = [row for row in apppasswords.live_rows(unit, account) if row["id"] == minted.id]
         apppasswords.revoke_rows(unit, account, live)
-        for network in networks or ("",):
+        for network in networks:
             unit.tx.write(
                 unit.sql.FORGET_OBSERVATIONS,
                 account_id=account["id"],

@@ -25,6 +25,7 @@ from mailauth.store.networks import coarse
 WRITTEN_S = 8.0  # logins are written down behind their back
 REFUSALS_S = 4.0  # what a host has refused by itself never comes
 PAUSE_S = 0.1
+BEHIND_S = 1.5  # what was tried last is written down by then; nobody waits for it but who interrupted us
 SLACK_S = 2.0  # between two clocks
 
 
@@ -40,6 +41,7 @@ class Trial:
     revoked: list[Tried] = field(default_factory=list)
     rows: list[AuditRow] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
+    is_revoked: bool = False
 
     def from_source(self, one: Tried) -> list[AuditRow]:
         """The logins on record that came from where this one came from."""
@@ -58,7 +60,7 @@ class Trial:
     def networks(self) -> set[str]:
         """Where we came from, as observations have it, and where we seemed to come from."""
         seen = {one.source for one in [*self.wrong, *self.right, *self.revoked]} | {row.peer for row in self.accepted}
-        return {coarse(source) for source in seen}
+        return {coarse(source) for source in seen | {place.source for place in self.places} if source}
 
 
 def run(case: Case) -> Trial:
@@ -75,6 +77,7 @@ def run(case: Case) -> Trial:
         case.tell("logins with a revoked password")
         with undisturbed():
             trial.silent = trials.end(case.store, trial.minted, actor=case.actor).without_answer
+            trial.is_revoked = True
         trial.revoked = tried(entered, trial.minted.login, trial.minted.password)
         _read_until(case, trial, REFUSALS_S, lambda: all(map(trial.refused_here, trial.revoked)))
     return trial
@@ -87,14 +90,20 @@ def _trial(case: Case) -> Iterator[Trial]:
     hasher = Argon2id(hashing.time_cost, hashing.memory_kib, hashing.parallelism)
     ring = keys_of(case.store, case.settings.key.file)
     alphabet = case.settings.policy.app_password_alphabet
-    began = time.time()
-    minted = trials.begin(case.store, ring, hasher, case.login, alphabet=alphabet, actor=case.actor)
-    trial = Trial(minted, began, places_of([door for door in case.doors if door.lets_in and not door.proxied]))
+    places = places_of([door for door in case.doors if door.lets_in and not door.proxied])
+    began, trial = time.time(), None
     try:
+        with undisturbed():
+            minted = trials.begin(case.store, ring, hasher, case.login, alphabet=alphabet, actor=case.actor)
+            trial = Trial(minted, began, places)
         yield trial
     finally:
-        with undisturbed():
-            trials.clear(case.store, minted, trial.networks, began - SLACK_S, actor=case.actor)
+        if trial is not None:
+            with undisturbed():
+                if not trial.is_revoked:
+                    trials.end(case.store, trial.minted, actor=case.actor)
+                    time.sleep(BEHIND_S)
+                trials.clear(case.store, trial.minted, trial.networks, began - SLACK_S, actor=case.actor)
 
 
 def _of(tries: Sequence[Tried], places: Sequence[Place]) -> list[Tried]:

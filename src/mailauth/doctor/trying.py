@@ -51,15 +51,19 @@ def places_of(doors: Sequence[Door]) -> list[Place]:
 def tried(places: Sequence[Place], login: str, password: str) -> list[Tried]:
     """One login by each, in their order."""
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="mailauth-doctor")
+    talks: list[Talk] = []
     try:
-        return list(pool.map(lambda place: _one(place, login, password), places))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # who interrupts us does not wait for doors that hang
+        return list(pool.map(lambda place: _one(place, login, password, talks), places))
+    finally:  # who interrupts us does not wait for doors that hang
+        pool.shutdown(wait=False, cancel_futures=True)
+        for talk in talks:
+            talk.cut()
 
 
-def _one(place: Place, login: str, password: str) -> Tried:
+def _one(place: Place, login: str, password: str, talks: list[Talk]) -> Tried:
     try:
         with opened(place.door, place.source) as talk:
+            talks.append(talk)
             offer = _secured(talk)
             if not (offer.mechanisms & USABLE or offer.clear):
                 return Tried(place, None, talk.source, "it offers neither PLAIN nor LOGIN")

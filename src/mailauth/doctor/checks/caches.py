@@ -22,7 +22,7 @@ def _examine(case: Case) -> Iterator[Finding]:
         else:
             yield ok(f"{host.name} ({host.source})", "it is not configured to remember passwords")
     for words in running("saslauthd", PROCESSES):
-        if any(word.startswith("-") and not word.startswith("--") and "c" in word for word in words[1:]):
+        if remembers(words):
             told = "it remembers passwords (-c)"
             yield warning("saslauthd", f"{told}: whoever it asks, a revoked password goes on opening", DAEMON_END)
 
@@ -38,6 +38,11 @@ def _told(case: Case, subject: str, what: str, ends: str) -> Finding:
 
 def _flushed(case: Case) -> bool:
     return any(isinstance(bridge, HoldsSessions) and bridge.doveadm_url for bridge in bridges_of(case.settings))
+
+
+def remembers(words: list[str]) -> bool:
+    """Whether saslauthd, started with these, has a cache. Source: saslauthd(8): its switches may be written as one."""
+    return any(word.startswith("-") and "c" in word for word in words[1:])
 
 
 def running(program: str, processes: Path) -> Iterator[list[str]]:

@@ -29,7 +29,8 @@ class Door:
 
     owner: whose it is, for people. host: an IP address or a name to connect to. implicit: TLS from the first byte.
     proxied: connections begin with a PROXY header, which only a proxy may send. everywhere: it listens on addresses
-    beside the loopback. lets_in: clients log in there, by its configuration. named: by who examines, so it must be there. clear_meant: configured to do without TLS.
+    beside the loopback. lets_in: clients log in there, by its configuration. named: by who examines, so
+    it must be there. clear_meant: configured to do without TLS.
     """
 
     owner: str
