@@ -313,6 +313,19 @@ def test_a_cache_that_outlives_a_revocation_is_found_live_and_in_the_configurati
     assert "remembers passwords for 1 hours (auth_cache_size = 10 M)" in configured["found"]
 
 
+def test_a_token_that_is_not_ours_is_found(proxied: Proxied) -> None:
+    token = proxied.site.folder / "token"
+    token.write_text("another token than nginx has\n")
+    try:
+        seen = doctor(proxied.site, "logins", options=(*proxied.options("nginx"), "--account", ALICE))
+    finally:
+        token.write_text(TOKEN + "\n")
+    for port in proxied.hosts["nginx"].ports.values():
+        found = seen.one(f":{port}", "problem")
+        assert "it could not ask mailauth" in found["found"]
+        assert "a wrong token" in found["mend"]
+
+
 def test_doveadm_is_reached_with_its_key_and_a_wrong_one_is_found(proxied: Proxied) -> None:
     url = re.search(r"port = (\d+)\n  }\n}\n\Z", proxied.hosts["lua"].config.read_text())
     assert url is not None

@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 from mail_daemons import public_folder
 
+from mailauth.accounts.apppasswords import Minted
+from mailauth.accounts.history import AuditRow
 from mailauth.attempt import Service
 from mailauth.doctor import examination, reaching
-from mailauth.doctor.checks import offers, sockets
+from mailauth.doctor.checks import logins, offers, sockets
 from mailauth.doctor.hosts import cyrus, dovecot, exim, nginx, postfix
 from mailauth.doctor.hosts.host import Asking, CannotRead, Door, output, settings
 from mailauth.doctor.rights import READ, WRITE, User, obstacle, seen_from, user_named
 from mailauth.doctor.sources import new_network, source_for
-from mailauth.doctor.talk import Entry, Offer, _meant, is_here
+from mailauth.doctor.talk import Answer, Entry, Offer, _meant, is_here
+from mailauth.doctor.trial import Trial
+from mailauth.doctor.trying import Place, Tried
 
 SOMEBODY = User("somebody", 12345, (12345, 54321))
 
@@ -240,6 +244,74 @@ def test_doors_here_are_tried_from_elsewhere_on_the_loopback() -> None:
     assert is_here("127.0.0.1")
     assert not is_here("192.0.2.1")
     assert not is_here("nowhere.invalid")
+
+
+# ---- what a trial means
+
+IMAP_DOOR = Door("Dovecot", Service.IMAP, "127.0.0.1", 143)
+FAR_DOOR = Door("--host", Service.IMAP, "192.0.2.1", 143, named=True)
+
+
+def row(peer: str, outcome: str = "accept", credential_id: int | None = 7, detail: str = "") -> AuditRow:
+    return AuditRow(
+        *(1, 0.0, "client", "login", "alice@example.test", 1, "imap", peer),
+        *(credential_id, "mailauth doctor", outcome, detail, 1, ""),
+    )
+
+
+def meant(
+    rows: list[AuditRow],
+    right: Entry = Entry.IN,
+    after: Entry | None = Entry.REFUSED,
+    wrong: Entry = Entry.REFUSED,
+    door: Door = IMAP_DOOR,
+    source: str = "127.80.1.1",
+) -> list[tuple[str, str]]:
+    """What is found of one door: level and text."""
+    place = Place(door, source)
+
+    def one(entry: Entry) -> Tried:
+        return Tried(place, Answer(entry, "t said"), source)
+
+    seen = Trial(Minted(7, "", "alice@example.test", "mailauth doctor"), 0.0, [place], [one(wrong)], [one(right)])
+    seen.revoked = [] if after is None else [one(after)]
+    seen.rows = rows
+    return [(str(finding.level), finding.found) for finding in logins._found(seen, seen.wrong[0], seen.right[0])]
+
+
+def test_a_door_that_is_right_has_nothing_to_be_said() -> None:
+    assert meant([row("127.80.1.1")]) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "told"),
+    [
+        (meant([row("127.0.0.1")]), "problem", "arrives as from 127.0.0.1"),
+        (meant([row("bridge:dovecot-auth")]), "problem", "arrives as from bridge:dovecot-auth"),
+        (meant([row("bridge:saslauthd")]), "warning", "arrives as from bridge:saslauthd"),
+        (meant([]), "problem", "it lets in, and mailauth was not asked"),
+        (meant([row("198.51.100.1")], door=FAR_DOOR, source="192.0.2.9"), "warning", "or there is NAT on the way"),
+        (meant([row("::1")], source="::1"), "not checked", "it was tried from where a proxy would come from"),
+        (meant([row("127.80.1.1")], after=Entry.IN), "problem", "a revoked password still lets in"),
+        (meant([row("127.80.1.1")], after=Entry.LATER), "warning", "a revoked password is answered by"),
+        (meant([row("127.80.1.1")], after=None), "not checked", "a revoked password"),
+        (meant([row("127.80.1.1")], wrong=Entry.LATER), "warning", "a wrong password is answered by"),
+        (meant([row("127.80.1.1")], wrong=Entry.IN), "problem", "a wrong password lets in"),
+        (meant([], right=Entry.REFUSED), "not checked", "mailauth was not asked"),
+        (meant([], right=Entry.REFUSED, door=FAR_DOOR), "problem", "mailauth was not asked"),
+        (meant([], right=Entry.LATER), "problem", "it could not ask mailauth"),
+        (
+            meant([row("127.80.1.1", "reject", None, "other-network")], right=Entry.REFUSED),
+            "problem",
+            "mailauth judged: reject (other-network)",
+        ),
+        (meant([row("127.80.1.1", "reject", None, "disabled")], right=Entry.REFUSED), "not checked", "(disabled)"),
+    ],
+)
+def test_what_is_wrong_with_a_door(found: list[tuple[str, str]], level: str, told: str) -> None:
+    ((seen, text),) = found
+    assert seen == level
+    assert told in text
 
 
 # ---- the checks

@@ -22,6 +22,7 @@ HIDDEN = "every client counts as one source for the bounds on guessing, and netw
 CACHE = (
     "switch off what it remembers passwords in (Dovecot: auth_cache_size = 0; saslauthd: no -c), or give it doveadm_url"
 )
+UNASKED = "look into its log and that of mailauth: a socket out of reach, a wrong token, two different places?"
 PROXY = {
     OURS: "proxy_from",
     "Postfix": "smtpd_upstream_proxy_protocol",
@@ -79,6 +80,8 @@ def _kept_out(seen: Trial, right: Tried) -> Finding:
     door, line = str(right.place.door), "" if right.answer is None else right.answer.line
     rows = [row for row in seen.from_source(right) if row.outcome != "accept"]
     told = f"a right password does not let in: it answers {line!r}"
+    if not rows and right.entry is Entry.LATER:
+        return problem(door, f"{told}; it could not ask mailauth", UNASKED)
     if not rows and not right.place.door.named and right.place.door.owner != OURS:
         return not_checked(
             door, f"{told}; mailauth was not asked", "if mailauth is to judge there, see docs/bridges.md"
