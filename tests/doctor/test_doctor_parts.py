@@ -143,15 +143,53 @@ def test_nginx_s_words() -> None:
     assert nginx._socket("http://127.0.0.1:80/") == ""
 
 
+# As 2.3.19 and 2.4.1 tell of themselves; the latter leaves out what is built in.
+DOVECOT_23 = """
+service imap-login {
+  inet_listener imap {
+    address =
+    haproxy = yes
+    port = 143
+    ssl = no
+  }
+  inet_listener imaps {
+    address = ::1
+    port = 993
+    ssl = yes
+  }
+}
+"""
+DOVECOT_24 = """
+service "imap-login" {
+  inet_listener imap {
+    port = 24928
+    listen = 127.0.0.1
+  }
+  inet_listener more {
+    port = 2993
+    ssl = yes
+  }
+}
+"""
+
+
 def test_dovecot_s_blocks() -> None:
-    top = dovecot.parsed(
-        'listen = *, ::\nservice "imap-login" {\n  inet_listener imaps {\n    port = 993\n    ssl = yes\n  }\n}\n'
-    )
-    ((name, block),) = top["blocks"]
-    assert name == 'service "imap-login"'
-    (door,) = dovecot._doors(Service.IMAP, block, "*, ::", "required")
-    assert (door.host, door.port, door.implicit, door.everywhere) == ("127.0.0.1", 993, True, True)
-    assert dovecot._doors(Service.IMAP, block, "*", "no") == []
+    def doors(text: str, **told: str) -> list[tuple[str, int, bool, bool]]:
+        ((_, block),) = dovecot.parsed(text)["blocks"]
+        found = dovecot._doors("imap", Service.IMAP, block, {"listen": "*, ::", "ssl": "required", **told})
+        return [(door.host, door.port, door.implicit, door.everywhere) for door in found]
+
+    assert doors(DOVECOT_23) == [("127.0.0.1", 143, False, True), ("::1", 993, True, False)]
+    assert doors(DOVECOT_23, ssl="no") == [("127.0.0.1", 143, False, True)]
+    assert doors(DOVECOT_24, listen="") == [
+        ("127.0.0.1", 24928, False, False),
+        ("127.0.0.1", 993, True, True),
+        ("127.0.0.1", 2993, True, True),
+    ]
+    assert dovecot.parsed(DOVECOT_24)["blocks"][0][0] == 'service "imap-login"'
+
+
+def test_dovecot_s_cache() -> None:
     assert dovecot._caches({"auth_cache_size": "0"}) == []
     assert dovecot._caches({}) == []
     assert "for 1 mins" in dovecot._caches({"auth_cache_size": "10 M", "auth_cache_ttl": "1 mins"})[0].what
@@ -186,13 +224,34 @@ def test_exim_s_lists() -> None:
     assert exim._sockets("driver = dovecot\nserver_socket = /run/x\nserver_socket =\n") == ["/run/x"]
 
 
-def test_cyrus_imapd_s_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+CYRUS = """
+SERVICES {
+  imap   cmd="imapd -U 30" prefork=0 listen="imap" maxchild=100
+  imaps  cmd="/usr/lib/cyrus/bin/imapd -s -U 30" listen="192.0.2.1:imaps"
+  pop3   cmd="pop3d -U 30" listen="localhost:2110"
+# pop3s cmd="pop3d -s -U 30" listen="pop3s"
+  sieve  cmd="timsieved" listen="localhost:sieve"
+  lmtp   cmd="lmtpd" listen="/run/cyrus/socket/lmtp"
+}
+"""
+
+
+def test_cyrus_imapd_s_ports_and_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "imapd.conf"
     monkeypatch.setattr(cyrus, "user_named", lambda name: SOMEBODY)
     file.write_text("# sasl_saslauthd_path: /x\nsasl_pwcheck_method: saslauthd\nsasl_saslauthd_path: /run/mux\n")
     host = cyrus.read(str(file))
     assert host is not None
     assert [one.path for one in host.asking] == ["/run/mux"]
+    assert host.doors == ()
+    (tmp_path / "cyrus.conf").write_text(CYRUS)
+    host = cyrus.read(str(file))
+    assert host is not None
+    assert [(door.service, door.host, door.port, door.implicit, door.everywhere) for door in host.doors] == [
+        (Service.IMAP, "127.0.0.1", 143, False, True),
+        (Service.IMAP, "192.0.2.1", 993, True, True),
+        (Service.POP3, "127.0.0.1", 2110, False, False),
+    ]
     file.write_text("sasl_pwcheck_method: auxprop\n")
     host = cyrus.read(str(file))
     assert host is not None

@@ -7,6 +7,7 @@ import http.server
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -35,6 +36,7 @@ from mailauth.doctor.checks.certificate import dated, names
 from mailauth.doctor.hosts import cyrus
 from mailauth.doctor.rights import User
 from mailauth.founding import certificates
+from mailauth.interfaces import StoreUnavailable
 from mailauth.keys import KeyRing
 from site_of_tests import ACTOR, QUICK, Site, free_ports
 
@@ -333,16 +335,20 @@ def test_a_name_that_the_certificate_lacks_is_found(site: Site) -> None:
 
 
 def test_a_certificate_that_was_renewed_and_not_read_again_is_found(site: Site) -> None:
+    port = free_ports(1)[0]
+    table = f'[portal]\naddress = "127.0.0.1:{port}"\npublic_url = "https://localhost:{port}"\n'
+    site.config.write_text(site.config.read_text() + table)
     with site.serving() as process:
         shown = doctor(site, "certificate")
-        assert shown.levels("certificate shown at mailauth") == {"ok"}
+        assert shown.levels("certificate shown at") == {"ok"}
         replace_certificate(site)
         stale = doctor(site, "certificate")
-        assert stale.levels("certificate shown at mailauth") == {"problem"}
+        assert stale.levels("certificate shown at") == {"problem"}
+        assert len(stale.of("certificate shown at the portal")) == 1
         assert "kill -HUP" in stale.of("certificate shown")[0]["mend"]
         process.send_signal(signal.SIGHUP)
         give_up_at = time.monotonic() + PATIENCE_S
-        while doctor(site, "certificate").levels("certificate shown at mailauth") != {"ok"}:
+        while doctor(site, "certificate").levels("certificate shown at") != {"ok"}:
             assert time.monotonic() < give_up_at
 
 
@@ -447,6 +453,20 @@ def test_a_trial_leaves_no_device_behind(running: Site) -> None:
     kinds = [row.kind for row in audit(store, ALICE)]
     assert kinds.count("app-password-added") == kinds.count("app-password-revoked")
     assert "app-password-forgotten" in kinds
+
+
+def test_a_store_that_is_lost_on_the_way_is_told_with_what_is_left(
+    running: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise StoreUnavailable("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "end", lost)
+        found = doctor(running, "logins", options=("--account", ALICE)).one(level="problem")
+    assert "the store was lost on the way: gone; the app password 'mailauth doctor' ends by itself" in found["found"]
+    assert run(*shlex.split(found["mend"])[1:], "--config", str(running.config)).code == 0
+    assert apppasswords.listed(running.store, ALICE) == []
 
 
 class Scripted:

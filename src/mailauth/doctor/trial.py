@@ -19,6 +19,7 @@ from mailauth.doctor.case import Case
 from mailauth.doctor.talk import Entry
 from mailauth.doctor.trying import Place, Tried, ended_by_term, places_of, tried, undisturbed
 from mailauth.hashing.argon2id import Argon2id
+from mailauth.interfaces import StoreUnavailable
 from mailauth.store.keycheck import keys_of
 from mailauth.store.networks import coarse
 
@@ -27,6 +28,10 @@ REFUSALS_S = 4.0  # what a host has refused by itself never comes
 PAUSE_S = 0.1
 BEHIND_S = 1.5  # what was tried last is written down by then; nobody waits for it but who interrupted us
 SLACK_S = 2.0  # between two clocks
+
+
+class NotCleaned(Exception):
+    """The password of the trial may still be alive, or what it left still be there. The text says why."""
 
 
 @dataclass
@@ -64,7 +69,7 @@ class Trial:
 
 
 def run(case: Case) -> Trial:
-    """The whole of it, cleaned up. Raises NoSuch, Refused, StoreUnavailable, KeyFileError, WrongKey."""
+    """The whole of it, cleaned up. Raises NoSuch, Refused, StoreUnavailable, NotCleaned, KeyFileError, WrongKey."""
     with ended_by_term(), _trial(case) as trial:
         case.tell("logins with a wrong password")
         wrong = apppassword.mint(case.settings.policy.app_password_alphabet)
@@ -100,10 +105,18 @@ def _trial(case: Case) -> Iterator[Trial]:
     finally:
         if trial is not None:
             with undisturbed():
-                if not trial.is_revoked:
-                    trials.end(case.store, trial.minted, actor=case.actor)
-                    time.sleep(BEHIND_S)
-                trials.clear(case.store, trial.minted, trial.networks, began - SLACK_S, actor=case.actor)
+                _clean(case, trial)
+
+
+def _clean(case: Case, trial: Trial) -> None:
+    """Raises NotCleaned."""
+    try:
+        if not trial.is_revoked:
+            trials.end(case.store, trial.minted, actor=case.actor)
+            time.sleep(BEHIND_S)
+        trials.clear(case.store, trial.minted, trial.networks, trial.began - SLACK_S, actor=case.actor)
+    except StoreUnavailable as fault:
+        raise NotCleaned(str(fault)) from None
 
 
 def _of(tries: Sequence[Tried], places: Sequence[Place]) -> list[Tried]:

@@ -5,6 +5,7 @@ Source: RFC 5280 section 4.1.2.5, RFC 6125 section 6.4.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -15,10 +16,11 @@ from cryptography import x509
 from mailauth.config import Settings
 from mailauth.doctor.case import OURS, Case
 from mailauth.doctor.finding import Check, Finding, not_checked, ok, problem, warning
-from mailauth.doctor.hosts.host import Door
+from mailauth.doctor.hosts.host import Door, reachable
 from mailauth.doctor.talk import NoTalk, opened
 from mailauth.serving.tls import server_context
 
+PATIENCE_S = 8.0
 SOON = timedelta(days=14)
 RENEW = "renew it, then have it read again: `kill -HUP` mailauth serve, reload the mail server"
 HUP = "`kill -HUP` the process of mailauth serve (`systemctl reload mailauth`), so that it reads the files again"
@@ -34,6 +36,7 @@ def _examine(case: Case) -> Iterator[Finding]:
         yield ok(subject, "its key belongs to it")
         yield dated(subject, standing)
         yield _names(subject, standing, case.settings)
+        yield from _portal(case.settings, standing)
     for door in case.doors:
         if not (door.proxied or door.clear_meant):
             yield from _shown(door, standing)
@@ -51,12 +54,31 @@ def _shown(door: Door, standing: x509.Certificate | None) -> Iterator[Finding]:
     if seen is None:
         return
     subject, shown = f"certificate shown at {door}", x509.load_der_x509_certificate(seen)
-    if door.owner == OURS and standing is not None and shown != standing:
-        yield problem(subject, "it is not the one in the file: a process still uses an older one", HUP)
+    if door.owner == OURS and standing is not None:
+        yield _ours(subject, shown, standing)
     elif door.named and _is_name(door.host) and not names(shown, door.host):
         yield problem(subject, f"it is not for {door.host}: clients refuse it", f"have one made that names {door.host}")
     else:
         yield dated(subject, shown)
+
+
+def _portal(settings: Settings, standing: x509.Certificate) -> Iterator[Finding]:
+    """The same at the portal, if TLS is its own; silent where nobody listens."""
+    portal = settings.portal
+    if portal is None or not portal.own_tls:
+        return
+    place = (reachable(portal.address.host), portal.address.port)
+    try:
+        shown = x509.load_pem_x509_certificate(ssl.get_server_certificate(place, timeout=PATIENCE_S).encode())
+    except OSError:
+        return
+    yield _ours(f"certificate shown at the portal {portal.address}", shown, standing)
+
+
+def _ours(subject: str, shown: x509.Certificate, standing: x509.Certificate) -> Finding:
+    if shown != standing:
+        return problem(subject, "it is not the one in the file: a process still uses an older one", HUP)
+    return dated(subject, shown)
 
 
 def dated(subject: str, certificate: x509.Certificate, now: datetime | None = None) -> Finding:

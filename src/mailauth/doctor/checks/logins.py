@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from mailauth.accounts.refusals import NoSuch, Refused
+from mailauth.accounts.trials import LABEL
 from mailauth.attempt import BRIDGE
 from mailauth.doctor import trial
 from mailauth.doctor.case import OURS, Case
@@ -42,6 +43,12 @@ def _examine(case: Case) -> Iterator[Finding]:
         seen = trial.run(case)
     except (NoSuch, Refused) as error:
         yield problem(f"test logins of {case.login}", str(error), "name an account of this site that may have one more")
+        return
+    except trial.NotCleaned as why:
+        told = f"the store was lost on the way: {why}; the app password {LABEL!r} ends by itself in 15 minutes"
+        yield problem(
+            f"test logins of {case.login}", told, f"mailauth app-password revoke {case.login} --label {LABEL!r}"
+        )
         return
     if not seen.places:
         yield not_checked("test logins", "no door is known", "name one: --host imap://HOST:PORT")

@@ -15,6 +15,7 @@ AFTER_TLS = {
     "Postfix": "smtpd_tls_security_level=encrypt and smtpd_tls_auth_only=yes, in master.cf at this service",
     "Dovecot": "disable_plaintext_auth = yes and ssl = required (2.4: auth_allow_cleartext = no)",
     "Exim": "server_advertise_condition = ${if def:tls_in_cipher} in each authenticator",
+    "Cyrus IMAP": "allowplaintext: no in imapd.conf",
     "nginx": "starttls only; in this server, or listen ... ssl",
 }
 STARTTLS = "give it a certificate and STARTTLS, or TLS from the first byte"

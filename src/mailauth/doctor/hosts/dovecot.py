@@ -7,7 +7,7 @@ from typing import Any
 from mailauth.attempt import Service
 from mailauth.doctor.hosts.host import USUAL_PORTS, Cache, Door, Host, is_loopback, output, program, reachable
 
-LOGIN = {f"{service}-login": service for service in (Service.IMAP, Service.POP3)} | {"submission-login": Service.SMTP}
+LOGIN = {"imap": Service.IMAP, "pop3": Service.POP3, "submission": Service.SMTP}
 Block = dict[str, Any]  # name -> a text, or the blocks of a name
 
 
@@ -19,12 +19,12 @@ def read(place: str) -> Host | None:
     where = ["-c", place] if place else []
     told = parsed(output(doveconf, *where, "-a"))
     protocols = str(told.get("protocols", "")).split()
+    blocks = {name.removeprefix("service ").strip('"'): block for name, block in told["blocks"]}
     doors = [
         door
-        for name, block in told["blocks"]
-        if (service := LOGIN.get(name.removeprefix("service ").strip('"'))) is not None
-        and (str(service) in protocols or (name.endswith("submission-login") and "submission" in protocols))
-        for door in _doors(service, block, str(told.get("listen", "*")), str(told.get("ssl", "yes")))
+        for protocol, service in LOGIN.items()
+        if protocol in protocols
+        for door in _doors(protocol, service, blocks.get(f"{protocol}-login", {"blocks": []}), told)
     ]
     return Host("Dovecot", place or "/etc/dovecot/dovecot.conf", tuple(doors), caches=tuple(_caches(told)))
 
@@ -47,27 +47,38 @@ def parsed(text: str) -> Block:
     return top
 
 
-def _doors(service: Service, block: Block, listen: str, ssl: str) -> list[Door]:
-    doors = []
-    for name, listener in block["blocks"]:
-        kind, _, called = name.partition(" ")
-        port = int(listener.get("port") or 0)
-        implicit = listener.get("ssl") == "yes"
-        if kind != "inet_listener" or port == 0 or (implicit and ssl == "no"):
-            continue
-        address = (listener.get("address") or listen or "*").replace(",", " ").split()[0]
-        doors.append(
-            Door(
-                "Dovecot",
-                service,
-                reachable(address),
-                port,
-                implicit=implicit or (called.strip('"').endswith("s") and port == USUAL_PORTS[service][1]),
-                proxied=listener.get("haproxy") == "yes",
-                everywhere=not is_loopback(address),
-            )
-        )
-    return doors
+def _doors(protocol: str, service: Service, block: Block, told: Block) -> list[Door]:
+    """block: of its login service. What is built in need not be told (2.4)."""
+    plain, implicit = USUAL_PORTS[service]
+    listeners: dict[str, Block] = {protocol: {"port": plain}, f"{protocol}s": {"port": implicit, "ssl": "yes"}}
+    for words, listener in block["blocks"]:
+        kind, _, name = words.partition(" ")
+        if kind == "inet_listener":
+            name = name.strip('"')
+            listeners[name] = listeners.get(name, {}) | listener
+    return [
+        door
+        for listener in listeners.values()
+        if (door := _door(service, listener, str(told.get("listen") or "*"))) is not None
+        and not (door.implicit and told.get("ssl") == "no")
+    ]
+
+
+def _door(service: Service, listener: Block, everywhere: str) -> Door | None:
+    """None: it is switched off. everywhere: where it listens unless it says so, as address (2.3) or listen (2.4)."""
+    port = str(listener.get("port") or "0")
+    if not port.isdigit() or port == "0":
+        return None
+    address = str(listener.get("address") or listener.get("listen") or everywhere).replace(",", " ").split()[0]
+    return Door(
+        "Dovecot",
+        service,
+        reachable(address),
+        int(port),
+        implicit=listener.get("ssl") == "yes",
+        proxied=listener.get("haproxy") == "yes",
+        everywhere=not is_loopback(address),
+    )
 
 
 def _caches(told: Block) -> list[Cache]:
