@@ -40,7 +40,7 @@ from mailauth.interfaces import StoreUnavailable
 from mailauth.keys import KeyRing
 from site_of_tests import ACTOR, QUICK, Site, free_ports
 
-ALICE, BOB = "alice@example.test", "bob@example.test"
+ALICE, BOB, CAROL = "alice@example.test", "bob@example.test", "carol@example.test"
 WEB = "correct horse battery"
 PORTAL = '[portal]\naddress = "127.0.0.1:{}"\npublic_url = "http://localhost:{}"\nimap_server = "{}:993"\n'
 PATIENCE_S = 30.0
@@ -59,6 +59,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site = made(tmp_path_factory.mktemp("site"))
     site.add(ALICE, WEB, mode=True)
     site.add(BOB, WEB, imap=False)
+    site.add(CAROL, WEB)
     with site.serving():
         yield site
 
@@ -463,10 +464,10 @@ def test_a_store_that_is_lost_on_the_way_is_told_with_what_is_left(
 
     with monkeypatch.context() as patch:
         patch.setattr(trials, "end", lost)
-        found = doctor(running, "logins", options=("--account", ALICE)).one(level="problem")
+        found = doctor(running, "logins", options=("--account", CAROL)).one(level="problem")
     assert "the store was lost on the way: gone; the app password 'mailauth doctor' ends by itself" in found["found"]
     assert run(*shlex.split(found["mend"])[1:], "--config", str(running.config)).code == 0
-    assert apppasswords.listed(running.store, ALICE) == []
+    assert apppasswords.listed(running.store, CAROL) == []
 
 
 class Scripted:
