@@ -150,6 +150,12 @@ def test_without_a_descriptor_it_is_misused(world: World) -> None:
     assert (done.returncode, b"descriptor 3" in done.stderr) == (2, True)
 
 
+def test_the_helper_without_an_input(world: World) -> None:
+    words = [sys.executable, "-m", "mailauth", "helper", "--socket", str(world.socket), "--service", "imap"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" 0<&-', "sh", *words], capture_output=True, check=False)
+    assert (done.returncode, b"standard input" in done.stderr) == (2, True)
+
+
 def test_a_lookup_without_a_password_lets_nobody_in(world: World) -> None:
     """Dovecot asks so for a user database."""
     assert ask("checkpassword", world.socket, ALICE, world.app.encode(), AUTHORIZED="1") == 111
@@ -340,11 +346,12 @@ def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_start_costs_little(kind: str) -> None:
     """What takes long to import, or is no business of a program that only asks."""
     code = (
-        "import sys, os\n"
+        "import sys\n"
+        "before = set(sys.modules)  # whoever measures what is run loads much\n"
         "from mailauth.cli.main import cli\n"
         f"cli.get_command(None, {kind!r})\n"
         "import mailauth.cli.asking\n"
-        "print(*sys.modules)"
+        "print(*sys.modules.keys() - before)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
