@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mailauth.config.values import ConfigError, Secret, secret
 
-KINDS = ("factors", "gateways", "sources")
+KINDS = ("factors", "gateways", "sources", "backends")
 FILE = "_file"  # KEY_file names where KEY is kept
 SECRETS = ("secret", "password", "token", "_key")  # how the names of keys end that are secrets
 
