@@ -62,12 +62,10 @@ async def serve(
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(open_core(settings))
         census = _census(settings)
-        behind = await stack.enter_async_context(open_behind(settings))
-        doors = Doors(
-            *(settings, core.verifier, core.passdb, census, context), sessions=core.sessions, backends=behind.backends
-        )
+        asking, backends = await stack.enter_async_context(open_behind(settings))
+        doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions, backends=backends)
         portal = await stack.enter_async_context(open_portal(core, context, doors.carrier(), around))
-        bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions, core.reported))
+        bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions, core.reported, asking))
         server = Server(census, doors.open())
         login_log = logs.LoginLog(stream.write)
         core.events.subscribe(login_log)

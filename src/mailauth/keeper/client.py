@@ -59,7 +59,7 @@ class Asking:
             await asyncio.gather(self._task, return_exceptions=True)
         self._leave()
 
-    async def ask(self, timeout_s: float = ANSWER_S, **message: object) -> Answer:
+    async def ask(self, message: Message, timeout_s: float = ANSWER_S) -> Answer:
         """One question, and what it was answered. Raises NoKeeper, also with the reason why it was not done."""
         number = next(self._numbers)
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -173,12 +173,14 @@ class KeptBackends:
         """See Backends."""
         try:
             answer, sock = await self._asking.ask(
-                do="open",
-                service=attempt.service,
-                account=principal.login,
-                peer=attempt.peer,
-                tls=attempt.tls,
-                client=attempt.client,
+                {
+                    "do": "open",
+                    "service": attempt.service,
+                    "account": principal.login,
+                    "peer": attempt.peer,
+                    "tls": attempt.tls,
+                    "client": attempt.client,
+                }
             )
         except NoKeeper as fault:
             raise BackendUnavailable(str(fault)) from None
@@ -206,7 +208,7 @@ class KeptBackends:
 
     async def _ask_for_offer(self) -> None:
         try:
-            answer, _ = await self._asking.ask(do="offer")
+            answer, _ = await self._asking.ask({"do": "offer"})
         except NoKeeper as fault:
             log.error("what SMTP back ends offer is not known: %s", fault)
         else:

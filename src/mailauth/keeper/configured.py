@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from mailauth.attempt import Service
 from mailauth.backends.backend import Backend, Routes, build, routes
 from mailauth.config import ConfigError, Settings
+from mailauth.config.bridge import Bridge
 from mailauth.config.plugged import Plugged
 from mailauth.config.values import Secret
 from mailauth.factors.section import BadSection, Section
@@ -49,8 +50,13 @@ def doveadms_of(settings: Settings) -> dict[str, tuple[str, Secret]]:
     for written in settings.bridge:
         url, secret = written.options.options.get(DOVEADM_URL), written.options.secrets.get(DOVEADM_KEY)
         if url and secret is not None:
-            found[f"{written.kind} {written.address}"] = (str(url), secret)
+            found[bridge_name(written)] = (str(url), secret)
     return found
+
+
+def bridge_name(written: Bridge) -> str:
+    """By which the keeper knows a bridge."""
+    return f"{written.kind} {written.address}"
 
 
 def open_keeper(settings: Settings) -> Keeper:

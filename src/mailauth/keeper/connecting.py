@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from ipaddress import ip_address
@@ -45,7 +46,7 @@ class Connection:
                 fault = "it does not answer"
                 sock.close()
             except OSError as error:
-                fault = error.strerror or type(error).__name__
+                fault = os.strerror(error.errno) if error.errno else type(error).__name__
                 sock.close()
             except BaseException:
                 sock.close()

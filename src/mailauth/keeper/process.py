@@ -12,6 +12,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 
 from mailauth import config, logs
@@ -52,16 +53,17 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     raise_descriptor_limit()  # a session over TLS takes two
     descriptor, path = sys.argv[1:]
-    with asyncio.Runner(loop_factory=_loop) as runner:
-        runner.run(serve_one(socket.socket(fileno=int(descriptor)), Path(path)))
+    run(serve_one(socket.socket(fileno=int(descriptor)), Path(path)))
 
 
-def _loop() -> asyncio.AbstractEventLoop:
+def run(keeping: Coroutine[None, None, None]) -> None:
+    """To its end, in the fastest event loop there is."""
     try:
         import uvloop  # noqa: PLC0415
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+    except ImportError:  # a platform without it: slower, but right
+        asyncio.run(keeping)
+    else:
+        uvloop.run(keeping)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from mailauth.config import ConfigError, Settings
@@ -20,7 +19,7 @@ from mailauth.keeper.client import Asking, KeptBackends, NoKeeper
 from mailauth.keeper.configured import BEHIND_US, backends_of, is_needed
 from mailauth.serving.backing import Backends
 
-LEAVES_S = 10.0  # a child that has been left ends by itself in less
+LEAVES_S = 3.0  # a child that has been left ends by itself in less
 
 
 class Child:
@@ -100,23 +99,15 @@ async def open_asking(settings: Settings) -> AsyncIterator[Asking | None]:
         await child.end()
 
 
-@dataclass(frozen=True, slots=True)
-class Behind:
-    """What is behind us. asking: the keeper, None when there is nothing to keep; backends: None: mail is kept here."""
-
-    asking: Asking | None = None
-    backends: Backends | None = None
-
-
 @asynccontextmanager
-async def open_behind(settings: Settings) -> AsyncIterator[Behind]:
-    """All of it, with the keeper there. Raises ConfigError."""
+async def open_behind(settings: Settings) -> AsyncIterator[tuple[Asking | None, Backends | None]]:
+    """The keeper, where there is anything to keep; the back ends, where mail is not kept here. Raises ConfigError."""
     async with open_asking(settings) as asking:
         if asking is None or settings.mailbox.kind != BEHIND_US:
-            yield Behind(asking)
+            yield asking, None
             return
         backends = KeptBackends(asking)
         try:
-            yield Behind(asking, backends)
+            yield asking, backends
         finally:
             await backends.close()
