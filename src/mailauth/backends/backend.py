@@ -208,6 +208,6 @@ def routes(backends: Iterable[Backend]) -> Routes:
 def is_address(peer: str) -> bool:
     """Whether a client's address is one that can be told."""
     try:
-        return bool(ip_address(peer))
+        return bool(ip_address(peer)) and "%" not in peer
     except ValueError:
         return False
