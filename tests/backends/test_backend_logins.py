@@ -253,6 +253,24 @@ SMTP = {
         + AGAIN,
         IN,
     ),
+    "by XCLIENT, of a client with a name": lambda: xclient(
+        replace(AS_ALICE, name="phone.example.test"),
+        WITH_XCLIENT
+        + f"C: XCLIENT ADDR=192.0.2.7 NAME=[UNAVAILABLE] {TOLD.replace('my+20laptop', 'phone.example.test')}\n"
+        + "S: 220 mx\n"
+        + AGAIN.replace("mail.example.test", "phone.example.test"),
+        IN,
+    ),
+    "the client has a name": lambda: smtp(
+        replace(SEEN, name="[192.0.2.7]"),
+        WITH_XCLIENT
+        + "C: XCLIENT ADDR=192.0.2.7 NAME=[UNAVAILABLE] PROTO=ESMTP HELO=[192.0.2.7]\nS: 220 mx\n"
+        + HELLO.removeprefix("S: 220 mx\n").replace("mail.example.test", "[192.0.2.7]")
+        + SHOWN
+        + "S: 235 in\n"
+        + AGAIN.replace("mail.example.test", "[192.0.2.7]"),
+        IN,
+    ),
     "XCLIENT is refused": lambda: xclient(
         AS_ALICE,
         WITH_XCLIENT + f"C: XCLIENT ADDR=192.0.2.7 NAME=[UNAVAILABLE] {TOLD}\nS: 550 5.7.0 no\n",

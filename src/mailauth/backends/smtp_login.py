@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 
 from mailauth.backends.exchange import LINE, Login, Script, Step, Unable
 from mailauth.dialogue import Send, StartTLS
 
 _REPLY = re.compile(rb"([2-5][0-9][0-9])([ -]?)(.*)", re.DOTALL)
 _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[A-Za-z0-9.:]+\]")  # RFC 5321 section 4.1.3: or a literal
 MOST_LINE_CHARS = 500  # of what is offered
 UNKNOWN = "[UNAVAILABLE]"  # how XCLIENT says that something is not known
 
@@ -28,10 +30,11 @@ def smtp_login(login: Login, *, by_xclient: bool = False) -> Script:
         if "LOGIN" not in _words(offered, "XCLIENT"):
             raise Unable("does not offer us XCLIENT LOGIN; name our address in its smtpd_authorized_xclient_hosts")
         yield from _xclient(login, _words(offered, "XCLIENT"), login.authcid)
-        return (yield from _hello(login))
+        return (yield from _hello(_name_of_client(login)))
     if login.client and "ADDR" in _words(offered, "XCLIENT"):
         yield from _xclient(login, _words(offered, "XCLIENT"))
-        offered = yield from _hello(login)
+        login = replace(login, hostname=_name_of_client(login))
+        offered = yield from _hello(login.hostname)
     if "PLAIN" not in _words(offered, "AUTH"):
         raise Unable("does not offer AUTH PLAIN; let it take PLAIN from us, or secure the connection with tls")
     yield Send(b"AUTH PLAIN " + base64.b64encode(login.plain) + b"\r\n")
@@ -40,7 +43,7 @@ def smtp_login(login: Login, *, by_xclient: bool = False) -> Script:
         raise Unable(
             f"refuses the login{_shown(number, lines)}; are user and password_file right, has it this account?"
         )
-    return (yield from _hello(login))
+    return (yield from _hello(login.hostname))
 
 
 def smtp_offer(login: Login) -> Script:
@@ -75,7 +78,7 @@ def _shared(every: list[list[str]]) -> list[str]:
 def _introduced(login: Login) -> Generator[Step, bytes, tuple[str, ...]]:
     """Greeting, EHLO and TLS; what is offered then."""
     yield from _greeted()
-    offered = yield from _hello(login)
+    offered = yield from _hello(login.hostname)
     if not login.starttls:
         return offered
     yield Send(b"STARTTLS\r\n")
@@ -83,7 +86,7 @@ def _introduced(login: Login) -> Generator[Step, bytes, tuple[str, ...]]:
     if number != 220:
         raise Unable(f"refuses STARTTLS{_shown(number, lines)}")
     yield StartTLS()
-    return (yield from _hello(login))
+    return (yield from _hello(login.hostname))
 
 
 def _greeted() -> Generator[Step, bytes, None]:
@@ -92,8 +95,13 @@ def _greeted() -> Generator[Step, bytes, None]:
         raise Unable(f"does not greet with 220{_shown(number, lines)}")
 
 
-def _hello(login: Login) -> Generator[Step, bytes, tuple[str, ...]]:
-    yield Send(b"EHLO " + login.hostname.encode("ascii", "replace") + b"\r\n")
+def _name_of_client(login: Login) -> str:
+    """After XCLIENT the client's own name is expected, as far as it is one; it comes into Received."""
+    return login.name if _NAME.fullmatch(login.name) else login.hostname
+
+
+def _hello(name: str) -> Generator[Step, bytes, tuple[str, ...]]:
+    yield Send(b"EHLO " + name.encode("ascii", "replace") + b"\r\n")
     number, lines = yield from _reply()
     if number != 250:
         raise Unable(f"refuses EHLO{_shown(number, lines)}")
