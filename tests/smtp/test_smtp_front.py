@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import smtplib
+import socket
 from email.message import EmailMessage
-from typing import cast
 
 import pytest
-from fakes_behind import CLOSE, OFFER, ServerBehind, WayThere, behind_us
+from fakes_behind import CLOSE, OFFER, ServerBehind, behind_us
 from fakes_smtp import ALICE, BOB, DEADLINE_S, PASSWORD, Site, Talker, plain, site, talking
 
 from doubles import Doorman, MemoryPassdb
@@ -20,7 +19,7 @@ from mailauth.interfaces import Change
 from mailauth.serving.backing import Opened
 from mailauth.serving.sessions import LiveSessions
 from mailauth.smtp import behind as connection
-from mailauth.smtp.front import asked, shared
+from mailauth.smtp.front import reached, shared
 from mailauth.smtp.house import Limits
 from mailauth.verdict import Accept, Outcome, Principal, Stay
 from servers import client_tls
@@ -664,31 +663,26 @@ async def test_a_connection_that_comes_when_nobody_waits_any_more_is_closed() ->
         assert len(sessions) == 0
 
 
-class Stubborn(WayThere):
-    """Opens even when it is told not to."""
-
-    async def open(self, attempt: Attempt, principal: Principal) -> Opened:
-        opening = asyncio.ensure_future(super().open(attempt, principal))
-        while not opening.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([opening])
-        return opening.result()
-
-
 @pytest.mark.parametrize("fault", [None, "refuses connections"])
-async def test_what_is_opened_too_late_is_closed(fault: str | None) -> None:
-    async with ServerBehind().listening() as server:
-        way = Stubborn(server, gate=asyncio.Event(), fault=fault)
-        asking = asyncio.ensure_future(
-            asked(way, Attempt(Credential(ALICE), Service.SMTP, "", True), Principal(1, ALICE, 7))
-        )
+async def test_what_is_opened_too_late_is_left(fault: str | None) -> None:
+    async with behind_us() as (server, way):
+        way.gate, way.fault = asyncio.Event(), fault
+        attempt = Attempt(Credential(ALICE), Service.SMTP, "", tls=True)
+        opening = asyncio.ensure_future(reached(way, attempt, Principal(1, ALICE, 7)))
         await eventually(lambda: bool(way.asked))
-        asking.cancel()
+        opening.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asking
-        cast(asyncio.Event, way.gate).set()
-        if fault is None:
-            await eventually(lambda: bool(way.opened) and way.opened[0].fileno() < 0)
+            await opening
+        way.gate.set()
+        await eventually(lambda: server.lines == ([] if fault else ["QUIT"]))
+    assert len(way.opened) == (0 if fault else 1)
+
+
+async def test_a_socket_that_was_closed_meanwhile_is_no_connection() -> None:
+    sock = socket.socket()
+    sock.close()
+    with pytest.raises(connection.Ended):
+        await connection.behind(Opened(sock))
 
 
 async def test_shutdown_ends_both_sides() -> None:

@@ -150,9 +150,6 @@ async def behind(opened: Opened) -> Behind:
     except (OSError, ValueError):
         opened.sock.close()
         raise Ended("the connection was closed") from None
-    except BaseException:
-        opened.sock.close()
-        raise
     if opened.unread:
         protocol.leave()
         raise Ended("it said something unasked")

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import cast
 
 from mailauth.attempt import Attempt
-from mailauth.serving.backing import Backends, BackendUnavailable, Opened
+from mailauth.serving.backing import Backends, BackendUnavailable
 from mailauth.smtp import replies
 from mailauth.smtp.answers import Answer
 from mailauth.smtp.behind import Behind, Ended, Silent, behind
@@ -75,7 +75,7 @@ class FrontProtocol(SubmissionProtocol):
     async def _open(self) -> Behind:
         """A new connection in place of what there was. Raises what is in GONE."""
         self._part()
-        self._behind = await behind(await asked(self._backends, *cast("tuple[Attempt, Principal]", self._let_in_by)))
+        self._behind = await reached(self._backends, *cast("tuple[Attempt, Principal]", self._let_in_by))
         return self._behind
 
     # ---- commands that go on
@@ -120,9 +120,8 @@ class FrontProtocol(SubmissionProtocol):
             raise Ended("there is no connection")
         if there.has_transaction and not (await there.ask(b"RSET")).is_good:
             raise Ended("it does not forget a transaction")
-        answer = await there.ask(mail)
-        there.has_transaction = answer.is_good
-        return answer
+        there.has_transaction = True  # if it refuses, too: Postfix then remembers a SIZE
+        return await there.ask(mail)
 
     async def forwarded(self, line: bytes, *, for_data: bool = False) -> Answer | None:
         """What is answered to this command; None: nobody is there any more, and a transaction is lost."""
@@ -230,17 +229,24 @@ def shared(ours: Iterable[str], theirs: Iterable[str]) -> list[str]:
     return [f"SIZE {smallest}" if line.startswith("SIZE ") else line for line in offers]
 
 
-async def asked(backends: Backends, attempt: Attempt, principal: Principal) -> Opened:
-    """Backends.open. What comes when nobody waits for it any more is closed."""
-    opening = asyncio.ensure_future(backends.open(attempt, principal))
+async def reached(backends: Backends, attempt: Attempt, principal: Principal) -> Behind:
+    """A connection on which this account is logged in. Raises what is in GONE.
+
+    What comes when nobody waits for it any more is left at once: opening is not cut short half-way, where nobody would
+    know whose the socket is.
+    """
+
+    async def open_it() -> Behind:
+        return await behind(await backends.open(attempt, principal))
+
+    opening = asyncio.ensure_future(open_it())
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
-        opening.add_done_callback(_close)
-        opening.cancel()
+        opening.add_done_callback(_let_go)
         raise
 
 
-def _close(opening: asyncio.Future[Opened]) -> None:
-    with contextlib.suppress(asyncio.CancelledError, BackendUnavailable):
-        opening.result().sock.close()
+def _let_go(opening: asyncio.Future[Behind]) -> None:
+    with contextlib.suppress(asyncio.CancelledError, *GONE):
+        opening.result().leave()
