@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import re
 import smtplib
 import socket
 from email.message import EmailMessage
@@ -117,6 +119,15 @@ async def test_the_sender_is_judged_here_before_anything_goes_on(sender: str, an
         here.directory.is_down = False
         assert await client.say("MAIL FROM:<ALI@example.test>") == "250 2.1.0 Ok"
         assert server.lines == ["MAIL FROM:<ALI@example.test>"]
+
+
+@pytest.mark.parametrize("recipient", ["", "用户@example.test", '"\x01"@example.test', "nobody", "a@b@c"])
+async def test_a_recipient_that_is_no_address_goes_no_further(recipient: str) -> None:
+    async with behind_us() as (server, way), site(backends=way) as here, talking(here.port) as client:
+        await client.login()
+        await client.say(OWN)
+        assert (await client.say(f"RCPT TO:<{recipient}>")).startswith("553 ")
+        assert server.lines == [OWN]
 
 
 async def test_any_sender_goes_on_where_it_is_not_to_be_one_s_own() -> None:
@@ -283,6 +294,34 @@ async def test_nobody_becomes_somebody_else_by_what_is_sent(raw: str, end: str) 
     assert message.count(b"\n") == message.count(b"\r") == message.count(b"\r\n")
 
 
+ALLOWED = re.compile(
+    r"MAIL FROM:<alice@example\.test>(?: (?:SIZE=[0-9]{1,20}|BODY=(?:7BIT|8BITMIME)|SMTPUTF8))*"
+    r'|RCPT TO:<(?:"[^\r\n]*"|[^\s<>"@:]+)@[^\s<>"@]+>|DATA|RSET|NOOP|VRFY [ -~]+|QUIT'
+)
+LINES = [*3 * [OWN, TO_BOB, "DATA"], "RSET", "NOOP", "VRFY x", "MAIL FROM:<bob@example.test>", "EHLO x", INJECTED]
+SCRAPS = [
+    *(f"{line}\r\n" for line in LINES),
+    *("RCPT TO:<x", ">", " SIZE=9", " BODY=8BITMIME", " SMTPUTF8", "@example.test", f"\n{INJECTED}\r\n"),
+    *("\r\n", "\n", "\r", ".", "\r\n.\r\n", "\n.\n", "\0", '"', "\\", "\x0b", "\x85", "用", " "),
+]
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_whatever_a_client_says_only_a_few_commands_arrive(seed: int) -> None:
+    chance = random.Random(seed)
+    async with behind_us() as (server, way), site(backends=way, limits=Limits(max_junk=10_000)) as here:
+        async with talking(here.port) as client:
+            await client.login()
+            said = "".join(chance.choices(SCRAPS, k=400))
+            client.send(f"{said}\r\n.\r\nQUIT\r\n.\r\nQUIT\r\n".encode())
+            await client.rest()
+        await eventually(lambda: all(writer.is_closing() for writer in server.writers))
+    assert [line for line in server.lines if not ALLOWED.fullmatch(line)] == []
+    for message in server.messages:
+        assert (b"\r\n" + message).count(b"\r\n.\r\n") == 1
+        assert message.count(b"\n") == message.count(b"\r") == message.count(b"\r\n")
+
+
 async def test_noop_vrfy_and_rset_go_on_without_what_they_do_not_need() -> None:
     async with behind_us(VRFY="252 maybe") as (server, way), site(backends=way) as here, talking(here.port) as client:
         await client.login()
@@ -434,6 +473,24 @@ async def test_a_message_is_not_kept_here_while_the_other_server_is_slow() -> No
         assert len(server.messages[0]) == 20_000_003
 
 
+@pytest.mark.parametrize("how", ["silent", "hang up"])
+async def test_a_server_that_takes_no_more_data_is_told_at_its_end(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with behind_us() as (server, way), site(backends=way) as here, talking(here.port) as client:
+        await client.login()
+        await begin(client)
+        server.writers[0].transport.pause_reading()  # type: ignore[attr-defined]
+        if how == "silent":
+            monkeypatch.setattr(connection, "REPLY_S", 0.2)
+        client.send((b"x" * 98 + b"\r\n") * 200_000)
+        if how == "hang up":
+            await eventually(lambda: here.made[0]._reader._paused)  # type: ignore[attr-defined]
+            server.hang_up()
+        assert await client.say(".") == GONE
+        monkeypatch.undo()
+        await begin(client)
+        assert await client.say("again\r\n.") == QUEUED
+
+
 async def test_only_what_the_other_server_has_taken_is_said_to_be_taken() -> None:
     async with behind_us() as (server, way), site(backends=way) as here, talking(here.port) as client:
         server.silent["end"] = asyncio.Event()
@@ -501,6 +558,31 @@ async def test_a_server_that_speaks_before_it_is_asked_lets_nobody_in(unread: by
         way.unread = unread
         await client.greeting()
         assert await client.say(f"AUTH PLAIN {plain()}") == LATER
+
+
+async def test_half_a_reply_that_nobody_asked_for_ends_a_connection() -> None:
+    async with behind_us() as (server, way), site(backends=way) as here, talking(here.port) as client:
+        await client.login()
+        await client.say("NOOP")
+        server.writers[0].write(b"25")
+        there = here.made[0]._behind
+        assert there is not None
+        await eventually(lambda: there._answers.is_amid)
+        assert await client.say(OWN) == "250 2.1.0 Ok"
+        assert server.heard == [["NOOP"], [OWN]]
+
+
+async def test_a_login_that_a_change_has_overtaken_reaches_nobody() -> None:
+    sessions, doorman = followed()
+    async with (
+        behind_us() as (_, way),
+        site(doorman, backends=way, sessions=sessions) as here,
+        talking(here.port) as client,
+    ):
+        await client.greeting()
+        await revoke(sessions)  # after the mark that the Accept stands on
+        assert await client.say(f"AUTH PLAIN {plain()}") == LATER
+    assert way.asked == []
 
 
 @pytest.mark.parametrize("how", ["hang up", "421 and close"])
