@@ -21,7 +21,7 @@ from mailauth.verdict import Principal
 ANSWER_S = 10.0  # a little longer than the keeper takes for a login
 PAUSES_S = (0.1, 0.5, 2.0, 5.0, 15.0)  # between tries to have a keeper; the last one again and again
 STEADY_S = 60.0  # one that lived so long has not failed at once
-OFFER_S = 30.0  # so long what back ends offer is believed without asking
+OFFER_S, AWAY_S = 30.0, 5.0  # so long what back ends offer, or that they do not tell, is believed without asking
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,11 @@ class Asking:
         self._over.clear()
         greeted: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._open[GREETING] = greeted
-        channel = Channel(await self._summon(), self._received, self._ended)
+        try:
+            sock = await self._summon()
+        except OSError as error:  # no descriptor is left
+            raise NoKeeper(f"it cannot be connected to: {error.strerror}") from None
+        channel = Channel(sock, self._received, self._ended)
         try:
             async with asyncio.timeout(ANSWER_S):
                 said, _ = await greeted
@@ -127,7 +131,8 @@ class Asking:
                 log.warning("there is a keeper again")
 
     def _received(self, message: Message, carried: socket.socket | None) -> None:
-        waiting = self._open.get(message.get("id", GREETING))
+        number = message.get("id", GREETING)
+        waiting = self._open.get(number) if type(number) is int else None
         if waiting is not None and not waiting.done():
             waiting.set_result((message, carried))
         elif carried is not None:
@@ -166,7 +171,8 @@ class KeptBackends:
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
         self._offer: tuple[str, ...] | None = None
-        self._offered_at = 0.0
+        self._ask_again_at = 0.0
+        self._is_away = False  # the last time, nobody told
         self._offering: asyncio.Task[None] | None = None
 
     async def open(self, attempt: Attempt, principal: Principal) -> Opened:
@@ -190,12 +196,12 @@ class KeptBackends:
         return Opened(sock, tuple(answer["capabilities"]), base64.b64decode(answer["unread"]))
 
     async def smtp_offer(self) -> tuple[str, ...]:
-        """See Backends. Answered from memory but for the first time; what is old is asked for behind."""
-        if self._offer is None or asyncio.get_running_loop().time() - self._offered_at > OFFER_S:
-            if self._offering is None or self._offering.done():
-                self._offering = asyncio.get_running_loop().create_task(self._ask_for_offer())
-            if self._offer is None:
-                await asyncio.shield(self._offering)
+        """See Backends. From memory: only the very first waits for an answer, and what is old is asked for behind."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._ask_again_at and (self._offering is None or self._offering.done()):
+            self._offering = loop.create_task(self._ask_for_offer())
+        if self._offer is None and not self._is_away and self._offering is not None:
+            await asyncio.shield(self._offering)
         if self._offer is None:
             raise BackendUnavailable("no SMTP back end has said yet what it offers")
         return self._offer
@@ -207,10 +213,13 @@ class KeptBackends:
             await asyncio.gather(self._offering, return_exceptions=True)
 
     async def _ask_for_offer(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             answer, _ = await self._asking.ask({"do": "offer"})
         except NoKeeper as fault:
-            log.error("what SMTP back ends offer is not known: %s", fault)
+            if not self._is_away:
+                log.error("what SMTP back ends offer cannot be asked now: %s", fault)
+            self._is_away, self._ask_again_at = True, loop.time() + AWAY_S
         else:
             self._offer = tuple(answer["offer"])
-        self._offered_at = asyncio.get_running_loop().time()
+            self._is_away, self._ask_again_at = False, loop.time() + OFFER_S

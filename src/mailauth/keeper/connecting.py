@@ -35,7 +35,10 @@ class Connection:
         """Connect to one of its addresses. Raises NoConnection."""
         fault: str = "its name has no address"
         for family, where in await _addresses(host, port):
-            sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            except OSError as error:
+                raise NoConnection(f"not reached: {error.strerror}") from None
             try:
                 sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mailauth import logs
 from mailauth.attempt import Service
 from mailauth.backends import proxy_header
 from mailauth.backends.backend import Backend, NotServed, Routes, is_address
@@ -24,6 +26,8 @@ from mailauth.gateways.doveadm import Doveadm, NotReached
 from mailauth.keeper.channel import Channel, Message
 from mailauth.keeper.connecting import Connection, NoConnection
 from mailauth.keeper.pump import Pump
+
+log = logging.getLogger(__name__)
 
 LOGIN_S = 8.0  # for one login, from connecting on
 MOST_KICK_S = 30.0
@@ -100,7 +104,8 @@ class Keeper:
             answer, carried = await doing[message.get("do")](message)
         except (Fault, NotServed) as fault:
             answer = {"fault": str(fault)}
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError) as bug:
+            log.error("something was asked that the keeper does not know: %s", logs.whereabouts(bug))
             answer = {"fault": "the keeper was asked something that it does not know; are both of one version?"}
         channel.send({"id": message.get("id"), **answer}, carried)
 
@@ -126,7 +131,11 @@ class Keeper:
     def _handed_over(self, connection: Connection) -> socket.socket:
         if connection.tls is None:
             return connection.sock
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            connection.close()
+            raise Fault(f"the keeper cannot hand it over: {error.strerror}") from None
         theirs.setblocking(False)
         pump = Pump(connection, ours, self._pumps.discard)
         self._pumps.add(pump)
