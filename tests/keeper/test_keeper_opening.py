@@ -47,9 +47,10 @@ async def say(opened: Opened, data: bytes) -> None:
 @contextlib.asynccontextmanager
 async def behind_it(serve: Serve, *, tls: bool) -> AsyncIterator[tuple[Scripted, KeptBackends]]:
     """Such a server of IMAP, and what opens sessions there."""
-    async with serving(serve, server_tls() if tls else None) as server:
-        async with kept_backends(backend(imap=server.address, **how(tls=tls)), context=client_tls()) as backends:
-            yield server, backends
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(serve, server_tls() if tls else None))
+        one = backend(imap=server.address, **how(tls=tls))
+        yield server, await stack.enter_async_context(kept_backends(one, context=client_tls()))
 
 
 each_way = pytest.mark.parametrize("tls", [False, True], ids=["clear", "TLS"])
