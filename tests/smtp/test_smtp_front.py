@@ -667,7 +667,7 @@ def followed() -> tuple[LiveSessions, Doorman]:
 
 
 async def revoke(sessions: LiveSessions) -> None:
-    await sessions.apply([Change(1, "app-password-revoked", 1, None, 7)])
+    await sessions.apply([Change(1, "app-password-revoked", account_id=1, takes='{"app_passwords": [7]}')])
 
 
 @pytest.mark.parametrize("state", ["idle", "MAIL", "transaction", "DATA"])
