@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -160,6 +161,41 @@ async def test_pumps_end_with_the_keeper() -> None:
         assert await heard(opened) == b""
         opened.sock.close()
         await eventually(lambda: server.here == 0)
+
+
+class Deaf(threading.Thread):
+    """A server that lets one client in, and then neither reads nor ends anything until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.over = threading.Event()
+        self.last = b""
+
+    def run(self) -> None:
+        plain, _ = self.listening.accept()
+        with server_tls().wrap_socket(plain, server_side=True) as sock:
+            sock.sendall(b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\r\n")
+            sock.recv(1000)
+            sock.sendall(b"a4 OK [CAPABILITY IMAP4rev1] in\r\n")
+            self.over.wait(PATIENCE_S)
+            self.last = sock.recv(1000)
+
+
+async def test_who_leaves_altogether_is_not_waited_for_and_his_last_words_are_passed_on() -> None:
+    server = Deaf()
+    with server.listening:
+        server.start()
+        port = server.listening.getsockname()[1]
+        keeper = keeper_of(backend(imap=f"127.0.0.1:{port}", **how(tls=True)), context=client_tls())
+        async with asked(keeper) as asking:
+            opened = await KeptBackends(asking).open(attempt(), principal())
+            await say(opened, b"x LOGOUT\r\n")
+            opened.sock.close()
+            await eventually(lambda: not keeper._pumps)
+            server.over.set()
+            await asyncio.to_thread(server.join)
+    assert server.last == b"x LOGOUT\r\n"
 
 
 async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

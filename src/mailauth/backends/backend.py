@@ -84,7 +84,7 @@ class Backend:
         check=one_of("master", "fixed", "xclient"),
     )
     user: str = option("", doc="the master user, or the one user", check=_printable)
-    password: Any = option(None, doc="its password", secret=True)
+    password: Any = option(None, doc="its password; not env:NAME, which serve would see", secret=True)
     separator: str = option(
         "", doc='such as "*": the login is ACCOUNT*USER, for a server that takes no authzid', check=_printable
     )

@@ -26,6 +26,8 @@ from mailauth.gateways.doveadm import Doveadm, NotReached
 from mailauth.keeper.channel import Channel, Message
 from mailauth.keeper.connecting import Connection, NoConnection
 from mailauth.keeper.pump import Pump
+from mailauth.serving import memory
+from mailauth.serving.listen import CROWD
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class Keeper:
     hostname: str = "localhost"
     _offers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _pumps: set[Pump] = field(default_factory=set)
+    _most_pumps: int = 0  # since memory was given back
     _channels: dict[Channel, set[asyncio.Task[None]]] = field(default_factory=dict)
 
     def serve(self, sock: socket.socket, ended: Callable[[], object] = lambda: None) -> None:
@@ -137,10 +140,19 @@ class Keeper:
             connection.close()
             raise Fault(f"the keeper cannot hand it over: {error.strerror}") from None
         theirs.setblocking(False)
-        pump = Pump(connection, ours, self._pumps.discard)
+        pump = Pump(connection, ours, self._pumped)
         self._pumps.add(pump)
+        self._most_pumps = max(self._most_pumps, len(self._pumps))
         pump.start()
         return theirs
+
+    def _pumped(self, pump: Pump) -> None:
+        """It has ended. A crowd that has left leaves its memory too."""
+        self._pumps.discard(pump)
+        present = len(self._pumps)
+        if self._most_pumps - present >= max(CROWD, present):
+            self._most_pumps = present
+            asyncio.get_running_loop().run_in_executor(None, memory.give_back)
 
     async def _offer(self, asked: Message) -> Answered:  # noqa: ARG002
         kept = [self.kept[backend.name] for backend in self.routes.all(Service.SMTP)]

@@ -88,7 +88,10 @@ class Pump:
         except OSError:  # ssl.SSLError is one
             self.close()
             return
-        self._pair_ended = self._pair_ended or not data
+        if not data:
+            self._pair_ended = True
+            if _is_closed(self._pair):
+                self._pair_shut, self._to_pair = True, b""
         self._push()
 
     def _push(self) -> None:
@@ -110,7 +113,7 @@ class Pump:
         if self._net_shut and self._pair_shut:
             self.close()
             return
-        may_read_net = not self._net_ended and not self._to_pair
+        may_read_net = not self._net_ended and not self._to_pair and not self._pair_shut
         may_read_pair = not self._pair_ended and not self._to_net
         self._watch(self._net, reading=self._from_net if may_read_net else None, writing=self._writer(self._to_net))
         self._watch(self._pair, reading=self._from_pair if may_read_pair else None, writing=self._writer(self._to_pair))
@@ -133,6 +136,17 @@ class Pump:
             self._loop.add_writer(sock, writing)
         elif was[1] and not now[1]:
             self._loop.remove_writer(sock)
+
+
+def _is_closed(pair: socket.socket) -> bool:
+    """Whether the other side has ended both directions, and not its own alone."""
+    try:
+        pair.send(b"")
+    except BlockingIOError:  # it has room for no more, so it is there
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _rest(sock: socket.socket, data: bytes) -> bytes:

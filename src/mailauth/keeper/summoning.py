@@ -50,7 +50,8 @@ class Child:
 
     def _start(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         number = theirs.fileno()
-        words = [sys.executable, "-m", "mailauth.keeper.process", str(number), os.fspath(self._config_file)]
+        arguments = [str(number), os.fspath(self._config_file)]
+        words = [sys.executable, "-P", "-m", "mailauth.keeper.process", *arguments]  # not from where we happen to be
         return subprocess.Popen(words, pass_fds=[number], stdin=subprocess.DEVNULL)  # noqa: S603  our own program
 
 
