@@ -281,12 +281,16 @@ def test_a_postfix_stopped_in_the_middle_of_data_is_a_fault_and_not_the_end(worl
 
 
 def test_a_back_end_that_is_away_is_never_a_wrong_password(world: World) -> None:
+    since = len(world.site.log)
     with world.client() as client:
         for _ in range(3):
             assert said(client, AWAY, WEB).startswith(b"454 4.7.0 ")
         assert said(client, AWAY, "wrong").startswith(b"535 5.7.8 ")
         assert client.mail(AWAY)[0] == 530
-    assert world.site.logged("127.0.0.1:")
+    log = world.site.logged(f"login={AWAY}", count=4, since=since)
+    assert log.count("back end away, smtp at 127.0.0.1:") == 3
+    verdicts = re.findall(rf"login={AWAY} .*verdict=(\w+)", log)  # what is known of the passwords
+    assert verdicts == [*3 * ["accept"], "reject"]
 
 
 def test_a_revoked_app_password_ends_the_session_on_both_sides(world: World) -> None:

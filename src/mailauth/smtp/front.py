@@ -204,7 +204,7 @@ class FrontProtocol(SubmissionProtocol):
         self._transaction.is_lost = True
 
     def _note(self, gone: Exception) -> None:
-        log.warning("smtp: the server behind us is not there: account=%d: %s", self.principal.account_id, gone)
+        log.warning("smtp: %s is told to try later: %s", self.principal.login, gone)
 
     def _part(self) -> None:
         if self._behind is not None:
