@@ -10,6 +10,7 @@ import signal
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -283,34 +284,35 @@ def test_without_the_service_nothing_is_served(watched: Watched) -> None:
 
 
 CONNECT = """\
-import socket, sys
+import os, socket, sys
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
 sock = socket.socket(socket.AF_UNIX)
 sock.connect(sys.argv[1])
 sys.stdout.write(repr(sock.recv(4)))
 """
 
 
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that everybody may enter."""
+    with tempfile.TemporaryDirectory(prefix="mta", dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @as_root
-def test_who_may_not_ask_the_keeper_is_turned_away(watched: Watched) -> None:
-    nobody, nogroup = 65534, 65534
-    site = watched.site
-    site.folder.chmod(0o755)
-    for parent in site.folder.parents[:3]:
-        parent.chmod(parent.stat().st_mode | 0o011)
-    with_service(watched)
+def test_who_may_not_ask_the_keeper_is_turned_away(watched: Watched, public: Path) -> None:
+    nobody = 65534
+    site, place = watched.site, public / "keeper"
+    site.config.write_text(site.config.read_text() + f'[keeper]\naddress = "unix:{place}"\n')
 
     def connected() -> str:
-        (site.folder / "keeper").chmod(0o666)  # else it would be the socket's mode that keeps him out
-        said = subprocess.run(
-            ["/usr/bin/env", "python3", "-c", CONNECT, str(site.folder / "keeper")],
-            user=nobody,
-            group=nogroup,
-            extra_groups=[],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return said.stdout
+        place.chmod(0o666)  # else it would be the socket's mode that keeps him out
+        words = [sys.executable, "-c", CONNECT, str(place), str(nobody)]
+        said = subprocess.run(words, capture_output=True, text=True, check=False)
+        return said.stdout + said.stderr
 
     with keeping(watched):
         assert connected() == "b''"
