@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import logging
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from behind import OFFERED, Behind
 
 import virtual_time
+from behind import OFFERED, Behind
 from doors import IMAP, POP3, Gate, Words, greeted, secured
 from doubles import Doorman, MemoryPassdb
 from mailauth.attempt import Attempt, Service
 from mailauth.dialogue import Ending
 from mailauth.serving.backing import BackendUnavailable, Opened
 from mailauth.serving.house import TimeLimits
-from mailauth.serving.passing import Passage
+from mailauth.serving.passing import Passage, Side
 from mailauth.serving.sessions import LiveSessions
 from mailauth.verdict import Accept, Principal, Stay
 from servers import Running, listening
@@ -365,6 +367,22 @@ async def test_who_has_to_go_in_the_moment_of_getting_in_says_nothing_to_the_bac
         await eventually(lambda: len(running.census) == 0)
 
 
+@pytest.mark.parametrize("kind", ["implicit", "off"])
+async def test_what_a_session_took_is_free_without_a_collector(kind: str) -> None:
+    async with joined(IMAP, Behind(), kind) as (running, client, far):
+        (connection,) = [weakref.ref(connection) for connection in running.census.everyone()]
+        gc.collect()
+        gc.disable()
+        try:
+            client.close()
+            await far.rest()
+            far.close()
+            await eventually(lambda: len(running.census) == 0)
+            await eventually(lambda: connection() is None)
+        finally:
+            gc.enable()
+
+
 # ---- who does not listen
 
 
@@ -507,12 +525,13 @@ async def test_bytes_that_come_while_a_side_is_closed_are_nobodys() -> None:
     """TLS has some in store when it is closed."""
     apart = await Apart.made()
     await apart.join()
-    ours = apart.near.get_protocol()
+    ours = cast("Side", apart.near.get_protocol())
     apart.far.close()
     apart.passage.cut()
     await apart.over
     for _ in range(10):
-        ours.data_received(b"too late")  # type: ignore[union-attr]
+        ours.get_buffer(-1)[:8] = b"too late"
+        ours.buffer_updated(8)
     apart.client.close()
 
 
