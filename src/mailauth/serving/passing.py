@@ -14,7 +14,7 @@ from mailauth.serving.backing import Opened
 from mailauth.serving.house import TimeLimits
 
 # Every connection reads into this one place and takes away what came before the next one reads. It is a little smaller
-# than what has pages of its own (`memory`): with those, fetched and given back for each read, a MiB costs twice as much.
+# than what has pages of its own (`memory`): with those, had and given back for each read, a MiB costs twice as much.
 ROOM_BYTES = 120 * 1024
 ROOM = memoryview(bytearray(ROOM_BYTES))
 
