@@ -203,10 +203,11 @@ async def test_what_is_offered_is_asked_for_once_and_then_behind(monkeypatch: py
         monkeypatch.setattr(client, "OFFER_S", 0.0)
         backends._ask_again_at = 0.0
         assert await backends.smtp_offer() == ("SIZE 1",)
-        await eventually(lambda: len(keeper.asked) == 2)
+        await eventually(lambda: backends._offer == ("SIZE 2",))
         keeper.answer = lambda _: ({"fault": "away"}, None)
         await backends.smtp_offer()
-        await eventually(lambda: len(keeper.asked) == 3)
+        await eventually(lambda: backends._is_away)
+        assert len(keeper.asked) == 3
         assert await backends.smtp_offer() == ("SIZE 2",)  # the last that is known
         await backends.close()
 
