@@ -258,6 +258,22 @@ async def test_who_is_not_there_is_not_reached() -> None:
             await backends.open(attempt(Service.POP3), principal())
 
 
+async def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(imap(echo)) as server:
+
+        async def found(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+            assert host == "mail.example.test"
+            v6 = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))
+            return [v6, (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+        async with kept_backends(backend(imap=f"mail.example.test:{server.port}")) as backends:
+            opened = await backends.open(attempt(), principal())
+            with opened.sock:
+                await say(opened, b"hello")
+                assert await heard(opened, 5) == b"hello"
+
+
 async def test_a_crowd_is_let_in_at_once() -> None:
     async with serving(imap(echo)) as server, kept_backends(backend(imap=server.address)) as backends:
         found = await asyncio.gather(*[backends.open(attempt(), principal(f"{n}@example.test")) for n in range(100)])
