@@ -85,12 +85,9 @@ def _sources(settings: Settings) -> None:
 
 
 def _backends(settings: Settings) -> None:
-    from mailauth.keeper.configured import backends_of, open_keeper  # noqa: PLC0415
+    from mailauth.keeper.configured import check_behind  # noqa: PLC0415
 
-    if settings.keeper.address is None:
-        open_keeper(settings)
-    else:  # its secrets are for its own user, and this need not be that one
-        backends_of(settings)
+    check_behind(settings)
 
 
 def _certificate(settings: Settings) -> None:

@@ -68,6 +68,14 @@ def open_keeper(settings: Settings) -> Keeper:
     return Keeper(found, kept, doveadms, settings.submission.greeting_name)
 
 
+def check_behind(settings: Settings) -> None:
+    """Raise ConfigError unless a keeper could begin. Of one with a user of its own, the secrets are not looked at."""
+    if settings.keeper.address is None:
+        open_keeper(settings)
+    else:
+        backends_of(settings)
+
+
 def _require_all(settings: Settings, found: Routes) -> None:
     for number, listen in enumerate(settings.listen, start=1):
         if not found.all(listen.service):
