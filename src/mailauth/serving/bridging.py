@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -18,6 +19,7 @@ from mailauth.dialogue import Actions, BridgeDialogue, Close, Ending, Judge, Res
 from mailauth.interfaces import Authenticator
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld
+from mailauth.serving.noticing import noticing
 from mailauth.serving.sessions import LiveSessions
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Reject
 
@@ -47,6 +49,7 @@ class BridgeHouse:
     silence_s: float | None = None
     sessions: LiveSessions | None = None
     judging: set[asyncio.Task[None]] = field(default_factory=set)
+    judged_count: int = 0  # requests that are being judged, or are about to be
     _warned: dict[str, float] = field(default_factory=dict)
 
     def warn(self, text: str) -> None:
@@ -61,9 +64,10 @@ class BridgeHouse:
 
     async def close(self) -> None:
         """Nobody waits any more for what is still judged."""
-        for task in self.judging:
-            task.cancel()
-        await asyncio.gather(*self.judging, return_exceptions=True)
+        while self.judging:  # what one of them has not begun goes on in another
+            for task in self.judging:
+                task.cancel()
+            await asyncio.gather(*self.judging, return_exceptions=True)
 
 
 class BridgeConnection(asyncio.Protocol):
@@ -75,6 +79,8 @@ class BridgeConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._open: dict[int, float] = {}  # tickets to be answered, and when they came, oldest first
+        self._asked: deque[tuple[Judge, float]] = deque()  # not begun; a task comes for them before anything else runs
+        self._unsent: list[bytes] = []  # leaves in one write before anything else runs
         self._timer: asyncio.TimerHandle | None = None  # one for everything: it looks when it strikes
         self._quiet_since = self._loop.time()
         self._cut_at: float | None = None  # goodbye was said
@@ -86,14 +92,14 @@ class BridgeConnection(asyncio.Protocol):
         if self._house.census.enter(self, "") is not None:
             self._transport.abort()
             return
-        self._do(self._dialogue.opened())
+        self._carry_out(self._dialogue.opened())
         self._look_again()
 
     def data_received(self, data: bytes) -> None:
-        self._do(self._dialogue.received(data, self._loop.time()))
+        self._carry_out(self._dialogue.received(data, self._loop.time()))
 
     def eof_received(self) -> bool:
-        self._do(self._dialogue.eof())
+        self._carry_out(self._dialogue.eof())
         return True
 
     def pause_writing(self) -> None:
@@ -117,9 +123,27 @@ class BridgeConnection(asyncio.Protocol):
     def end(self, cause: Ending) -> None:  # noqa: ARG002  no host makes anything of the reason
         """Close. What is not answered yet is not answered: to every host that is "not now"."""
         idle = self._transport is not None and self._transport.get_write_buffer_size() == 0
-        self._do([Reset() if idle else Close()])
+        self._carry_out([Reset() if idle else Close()])
 
     # ---- carrying out
+
+    def _carry_out(self, actions: Actions) -> None:
+        self._do(actions)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Let go of what is said, and have somebody judge what is asked."""
+        self._send()
+        if self._asked:
+            task = self._loop.create_task(self._judge_asked())
+            self._house.judging.add(task)
+            task.add_done_callback(self._house.judging.discard)
+
+    def _send(self) -> None:
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def _do(self, actions: Actions) -> None:
         for action in actions:
@@ -128,14 +152,16 @@ class BridgeConnection(asyncio.Protocol):
                 return
             kind = type(action)
             if kind is Send:
-                transport.write(cast("Send", action).data)
+                self._unsent.append(cast("Send", action).data)
             elif kind is Judge:
                 self._begin(cast("Judge", action))
             elif kind is Close:
+                self._send()
                 transport.close()
                 self._cut_at = self._loop.time() + LINGER_S
                 self._look_again()
             elif kind is Reset:
+                self._send()
                 self._reset(transport)
             elif kind is Warn:
                 self._house.warn(cast("Warn", action).text)
@@ -146,15 +172,22 @@ class BridgeConnection(asyncio.Protocol):
         self._open[judge.ticket] = now
         if house.sessions is not None and house.sessions.unavailable():
             self._answer(judge.ticket, Defer(Cause.STORE))
-        elif len(house.judging) >= MOST_JUDGED:
+        elif house.judged_count >= MOST_JUDGED:
             house.warn("asks for more at once than can be judged")
             self._answer(judge.ticket, Defer(Cause.BUSY))
         else:
-            task = self._loop.create_task(self._judged(judge, now))
-            house.judging.add(task)
-            task.add_done_callback(house.judging.discard)
+            house.judged_count += 1
+            self._asked.append((judge, now))
             if self._timer is None or self._timer.when() > now + DECIDE_S:
                 self._look_again()
+
+    async def _judge_asked(self) -> None:
+        """One after the other; when one has to wait, another task goes on with those behind it."""
+        try:
+            while self._asked:
+                await noticing(self._judged(*self._asked.popleft()), self._go_on)
+        finally:
+            self._go_on()
 
     async def _judged(self, judge: Judge, arrived: float) -> None:
         house = self._house
@@ -164,6 +197,8 @@ class BridgeConnection(asyncio.Protocol):
         except Exception as bug:  # noqa: BLE001  somebody else's Authenticator: its faults judge nobody either
             log.error("authenticator failed: %s", type(bug).__name__)
             outcome = Defer(Cause.BUG)
+        finally:
+            house.judged_count -= 1
         if type(outcome) is Reject and house.held is not None and judge.ticket in self._open:
             if not await house.held.hold(arrived):
                 outcome = Defer(Cause.LATE)
@@ -223,4 +258,5 @@ class BridgeConnection(asyncio.Protocol):
             for ticket in [ticket for ticket, arrived in self._open.items() if arrived + DECIDE_S <= now]:
                 self._house.warn("was told to come later: nothing could be decided in time")
                 self._answer(ticket, Defer(Cause.LATE))
+            self._go_on()
         self._look_again()
