@@ -1,7 +1,6 @@
 """Lookups on both databases: what is found, what is not understood, and that nothing else is ever None."""
 
 import asyncio
-import dataclasses
 import sqlite3
 from contextlib import asynccontextmanager, closing, suppress
 
@@ -132,7 +131,7 @@ async def test_an_app_password_is_put_under_another_key_and_stays_what_it_is(dat
         (before,) = (await passdb.lookup(alice, rotated.selectors(alice, new.password))).hits
         await passdb.reselect(new.id, 1, 2, selector)
         (after,) = (await passdb.lookup(alice, [(2, selector)])).hits
-        assert after == dataclasses.replace(before, key_id=2)
+        assert after == before._replace(key_id=2)
         await passdb.reselect(new.id, 1, 2, selector ^ 1)  # moved meanwhile
     assert database.run("SELECT key_id, selector FROM app_passwords") == [(2, selector)]
 
