@@ -19,7 +19,7 @@ from mailauth.config import Address, ConfigError, Settings
 from mailauth.config import bridge as section
 from mailauth.factors.section import BadSection, Section
 from mailauth.gateways.doveadm import Doveadm
-from mailauth.interfaces import Authenticator, Reported
+from mailauth.interfaces import Authenticator, Reads, Reported
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving import peercred
 from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse
@@ -103,7 +103,7 @@ class Bridgeheads:
 
 @contextmanager
 def open_bridges(
-    settings: Settings, authenticator: Authenticator, sessions: LiveSessions, reported: Reported
+    settings: Settings, authenticator: Authenticator, sessions: LiveSessions, reported: Reported, reads: Reads
 ) -> Iterator[Bridgeheads]:
     """The bridges of the configuration, bound and not yet served; in the end their sockets are taken away.
 
@@ -117,6 +117,7 @@ def open_bridges(
         for number, (written, bridge) in enumerate(zip(settings.bridge, built, strict=True), start=1):
             try:
                 house = _house(written, bridge, settings, authenticator, sessions)
+                house.reads = reads
                 name = f"bridge {house.name}"
                 door = _door(stack, name, written, house, inherited)
                 heads.append(Bridgehead(name, Server(house.census, [door]), house))

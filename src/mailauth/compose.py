@@ -64,7 +64,7 @@ async def serve(
         census = _census(settings)
         doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions)
         portal = await stack.enter_async_context(open_portal(core, context, doors.carrier(), around))
-        bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions, core.reported))
+        bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions, core.reported, core.passdb))
         server = Server(census, doors.open())
         login_log = logs.LoginLog(stream.write)
         core.events.subscribe(login_log)

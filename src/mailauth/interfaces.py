@@ -115,7 +115,10 @@ class Authenticator(Protocol):
     """The one interface of every door."""
 
     async def authenticate(self, attempt: Attempt) -> Outcome:
-        """Judge one attempt. Never raises but CancelledError: a fault is a Defer."""
+        """Judge one attempt. Never raises but CancelledError: a fault is a Defer.
+
+        May be begun outside of a task, see serving.begun.
+        """
 
 
 Selectors = Sequence[tuple[int, int]]  # (server key id, first 16 bits of the keyed digest), one per key in the file
@@ -159,6 +162,17 @@ class Passdb(Protocol):
 
         One that has the same selector as another stays where it is. Raises StoreUnavailable.
         """
+
+
+class Reads(Protocol):
+    """Reads of one stretch without waiting, made at once."""
+
+    def together(self) -> None:
+        """The reads from now on see one state of the store, that of the first of them. Whoever says so says `apart`
+        before the event loop runs anything else."""
+
+    def apart(self) -> None:
+        """Each read sees the newest state again."""
 
 
 class PasswordSource(Protocol):

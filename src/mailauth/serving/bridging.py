@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from mailauth.dialogue import Actions, BridgeDialogue, Close, Ending, Judge, Reset, Send, Warn
-from mailauth.interfaces import Authenticator
+from mailauth.interfaces import Authenticator, Reads
+from mailauth.serving.begun import begun
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld
-from mailauth.serving.noticing import noticing
 from mailauth.serving.sessions import LiveSessions
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Reject
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 class BridgeHouse:
     """What all connections of one bridge share. held: the refusals that we keep back; None: the host does.
 
-    silence_s: see bridges.bridge.Bridge.
+    silence_s: see bridges.bridge.Bridge. reads: of the accounts that are judged. judging: what has to wait.
     """
 
     name: str
@@ -48,8 +48,8 @@ class BridgeHouse:
     held: FewHeld | None
     silence_s: float | None = None
     sessions: LiveSessions | None = None
+    reads: Reads | None = None
     judging: set[asyncio.Task[None]] = field(default_factory=set)
-    judged_count: int = 0  # requests that are being judged, or are about to be
     _warned: dict[str, float] = field(default_factory=dict)
 
     def warn(self, text: str) -> None:
@@ -64,10 +64,9 @@ class BridgeHouse:
 
     async def close(self) -> None:
         """Nobody waits any more for what is still judged."""
-        while self.judging:  # what one of them has not begun goes on in another
-            for task in self.judging:
-                task.cancel()
-            await asyncio.gather(*self.judging, return_exceptions=True)
+        for task in self.judging:
+            task.cancel()
+        await asyncio.gather(*self.judging, return_exceptions=True)
 
 
 class BridgeConnection(asyncio.Protocol):
@@ -79,8 +78,9 @@ class BridgeConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._open: dict[int, float] = {}  # tickets to be answered, and when they came, oldest first
-        self._asked: deque[tuple[Judge, float]] = deque()  # not begun; a task comes for them before anything else runs
-        self._unsent: list[bytes] = []  # leaves in one write before anything else runs
+        self._asked: deque[tuple[Judge, float]] = deque()  # and not begun yet
+        self._unsent: list[bytes] = []
+        self._is_going_on = False
         self._timer: asyncio.TimerHandle | None = None  # one for everything: it looks when it strikes
         self._quiet_since = self._loop.time()
         self._cut_at: float | None = None  # goodbye was said
@@ -132,12 +132,24 @@ class BridgeConnection(asyncio.Protocol):
         self._go_on()
 
     def _go_on(self) -> None:
-        """Let go of what is said, and have somebody judge what is asked."""
-        self._send()
-        if self._asked:
-            task = self._loop.create_task(self._judge_asked())
-            self._house.judging.add(task)
-            task.add_done_callback(self._house.judging.discard)
+        """Judge what is asked, each up to where it has to wait; then let go of what is said, in one write."""
+        if self._is_going_on:
+            return  # whoever does comes to it
+        self._is_going_on = True
+        reads = self._house.reads if len(self._asked) > 1 else None
+        if reads is not None:
+            reads.together()
+        try:
+            while self._asked:
+                task = begun(self._judged(*self._asked.popleft()), self._loop)
+                if task is not None:
+                    self._house.judging.add(task)
+                    task.add_done_callback(self._house.judging.discard)
+        finally:
+            if reads is not None:
+                reads.apart()
+            self._is_going_on = False
+            self._send()
 
     def _send(self) -> None:
         if self._unsent:
@@ -172,22 +184,13 @@ class BridgeConnection(asyncio.Protocol):
         self._open[judge.ticket] = now
         if house.sessions is not None and house.sessions.unavailable():
             self._answer(judge.ticket, Defer(Cause.STORE))
-        elif house.judged_count >= MOST_JUDGED:
+        elif len(house.judging) + len(self._asked) >= MOST_JUDGED:
             house.warn("asks for more at once than can be judged")
             self._answer(judge.ticket, Defer(Cause.BUSY))
         else:
-            house.judged_count += 1
             self._asked.append((judge, now))
             if self._timer is None or self._timer.when() > now + DECIDE_S:
                 self._look_again()
-
-    async def _judge_asked(self) -> None:
-        """One after the other; when one has to wait, another task goes on with those behind it."""
-        try:
-            while self._asked:
-                await noticing(self._judged(*self._asked.popleft()), self._go_on)
-        finally:
-            self._go_on()
 
     async def _judged(self, judge: Judge, arrived: float) -> None:
         house = self._house
@@ -197,14 +200,13 @@ class BridgeConnection(asyncio.Protocol):
         except Exception as bug:  # noqa: BLE001  somebody else's Authenticator: its faults judge nobody either
             log.error("authenticator failed: %s", type(bug).__name__)
             outcome = Defer(Cause.BUG)
-        finally:
-            house.judged_count -= 1
         if type(outcome) is Reject and house.held is not None and judge.ticket in self._open:
             if not await house.held.hold(arrived):
                 outcome = Defer(Cause.LATE)
         elif type(outcome) is Accept and self._is_out_of_date(outcome):
             outcome = Defer(Cause.CHANGED)
         self._answer(judge.ticket, outcome)
+        self._go_on()
 
     def _is_out_of_date(self, accept: Accept) -> bool:
         """Whether what it stands on was changed since. There is no session of ours that the change would end."""

@@ -28,6 +28,12 @@ class Reader(Protocol):
     async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """All rows, each in the order of the columns. Raises StoreUnavailable, BadRecord for a text that is none."""
 
+    def together(self) -> None:
+        """See interfaces.Reads."""
+
+    def apart(self) -> None:
+        """See interfaces.Reads."""
+
     async def close(self) -> None:
         """Let go of the connections."""
 

@@ -22,6 +22,7 @@ from mailauth.store import postgresql_words as words
 from mailauth.store import sql_postgresql
 from mailauth.store.engine import Transaction, Watch
 from mailauth.store.faults import Clash, CommitUnknown
+from mailauth.store.patience import in_a_task
 
 STATEMENT_TIMEOUT_S = 30.0  # for the cold path; a login has its own deadline
 DEFAULTS = {
@@ -162,6 +163,7 @@ class PostgresqlReader:
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """See engine.Reader. One try."""
+        await in_a_task()
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await self._rows(statement, values)
@@ -169,6 +171,12 @@ class PostgresqlReader:
             raise StoreUnavailable(f"{self._driver.name}: no answer within {self._deadline_s} s") from None
         except self._driver.error as error:
             raise self._driver.fault(error) from None
+
+    def together(self) -> None:
+        """See interfaces.Reads. Every read here waits, and so stands alone."""
+
+    def apart(self) -> None:
+        """See interfaces.Reads."""
 
     async def close(self) -> None:
         """Close the connections that are idle; one in use goes with its login."""
