@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from mailauth.attempt import address_text
 from mailauth.dialogue import Actions, Close, Dialogue, Ending, Enter, Judge, Named, Send, StartTLS
 from mailauth.interfaces import Authenticator
+from mailauth.serving.begun import begun
 from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock
 from mailauth.serving.handover import MailboxSession, streams
@@ -66,6 +67,7 @@ class LineConnection(asyncio.Protocol):
         self._due = 0.0
         self._leaving = False  # goodbye was said: at `_due` the connection is cut
         self._waiting: asyncio.Task[None] | None = None  # a verdict or a handshake
+        self._is_beginning = False  # a login, which has not had to wait yet
         self._handshaking = False
         self._choked = False  # the client does not read what we write
         self._held = b""  # what came while waiting
@@ -148,10 +150,10 @@ class LineConnection(asyncio.Protocol):
             if kind is Send:
                 transport.write(cast("Send", action).data)
             elif kind is Judge:
-                self._wait_for(self._judge(cast("Judge", action)))
+                self._begin(self._waited(self._judge(cast("Judge", action))))
             elif kind is StartTLS:
                 self._handshaking = True
-                self._wait_for(self._start_tls(transport))
+                self._waiting = self._loop.create_task(self._waited(self._start_tls(transport)))
             elif kind is Enter:
                 self._enter(transport, cast("Enter", action))
             elif kind is Named:
@@ -160,8 +162,14 @@ class LineConnection(asyncio.Protocol):
                 transport.close()
                 self._cut_after(self._house.limits.linger_s)
 
-    def _wait_for(self, work: Awaitable[Actions]) -> None:
-        self._waiting = self._loop.create_task(self._waited(work))
+    def _begin(self, login: Coroutine[Any, Any, None]) -> None:
+        """Most need not wait. One that came behind another is begun in a task: no client makes the stack deep."""
+        if self._is_beginning:
+            self._waiting = self._loop.create_task(login)
+            return
+        self._is_beginning = True
+        self._waiting = begun(login, self._loop) or self._waiting
+        self._is_beginning = False
 
     async def _waited(self, work: Awaitable[Actions]) -> None:
         try:
