@@ -87,19 +87,26 @@ async def test_a_time_limit_behind_the_first_wait_holds() -> None:
     assert await task == "late"
 
 
-async def test_cancelled_it_cleans_up() -> None:
+@pytest.mark.parametrize("turns", [0, 1, 2])
+async def test_cancelled_it_cleans_up_also_before_its_first_turn_in_the_task(turns: int) -> None:
     cleaned: list[str] = []
 
     async def work() -> None:
         try:
             await asyncio.Event().wait()
-        finally:
+        except asyncio.CancelledError:
             await asyncio.sleep(0)
             cleaned.append("up")
+            raise
 
-    task = await task_of(work())
+    tasks: list[asyncio.Task[None] | None] = []
+    loop = asyncio.get_running_loop()
+    loop.call_soon(lambda: tasks.append(begun(work(), loop)))
+    loop.call_soon(lambda: tasks[0] and not turns and tasks[0].cancel())
+    for _ in range(1 + turns):
+        await asyncio.sleep(0)
+    (task,) = tasks
     assert task is not None
-    await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -21,7 +21,9 @@ def begun(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> asyn
         awaited = work.send(None)
     except StopIteration:
         return None
-    return loop.create_task(_going_on(work, awaited))
+    rest = _going_on(work, awaited)
+    rest.send(None)  # a task that is cancelled before its first turn throws that into what has begun, or into nothing
+    return loop.create_task(rest)
 
 
 async def _going_on(work: Coroutine[Any, Any, T], awaited: Any) -> T:
@@ -30,14 +32,20 @@ async def _going_on(work: Coroutine[Any, Any, T], awaited: Any) -> T:
 
 @coroutine
 def _driven(work: Coroutine[Any, Any, T], awaited: Any) -> Generator[Any, Any, T]:
+    waits_for: Any = None
+    is_first_turn = True
     while True:
-        step: Any = work.send
-        given: Any = None
+        step, given = work.send, None
         try:
-            given = yield awaited
+            given = yield waits_for
         except BaseException as thrown:  # noqa: BLE001  handed on as it came
             step, given = work.throw, thrown
+        else:
+            if is_first_turn:
+                waits_for, is_first_turn = awaited, False
+                continue
+        is_first_turn = False
         try:
-            awaited = step(given)
+            waits_for = step(given)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
