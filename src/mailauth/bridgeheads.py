@@ -19,10 +19,10 @@ from mailauth.config import Address, ConfigError, Settings
 from mailauth.config import bridge as section
 from mailauth.factors.section import BadSection, Section
 from mailauth.gateways.doveadm import Doveadm
-from mailauth.interfaces import Authenticator, Reads, Reported
+from mailauth.interfaces import Authenticator, Reported
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving import peercred
-from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse
+from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse, Reads
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
 from mailauth.serving.inherited import Inherited

@@ -164,17 +164,6 @@ class Passdb(Protocol):
         """
 
 
-class Reads(Protocol):
-    """Reads of one stretch without waiting, made at once."""
-
-    def together(self) -> None:
-        """The reads from now on see one state of the store, that of the first of them. Whoever says so says `apart`
-        before the event loop runs anything else."""
-
-    def apart(self) -> None:
-        """Each read sees the newest state again."""
-
-
 class PasswordSource(Protocol):
     """Where web passwords are checked that are not in our store. It decides nothing else."""
 

@@ -13,10 +13,10 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
 from mailauth.dialogue import Actions, BridgeDialogue, Close, Ending, Judge, Reset, Send, Warn
-from mailauth.interfaces import Authenticator, Reads
+from mailauth.interfaces import Authenticator
 from mailauth.serving.begun import begun
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld
@@ -32,6 +32,17 @@ MOST_WARNINGS = 64  # that are remembered
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER
 
 log = logging.getLogger(__name__)
+
+
+class Reads(Protocol):
+    """Reads of one stretch without waiting, made at once."""
+
+    def together(self) -> None:
+        """The reads from now on see one state of the store, that of the first of them. Whoever says so says `apart`
+        before the event loop runs anything else."""
+
+    def apart(self) -> None:
+        """Each read sees the newest state again."""
 
 
 @dataclass(slots=True)

@@ -29,10 +29,10 @@ class Reader(Protocol):
         """All rows, each in the order of the columns. Raises StoreUnavailable, BadRecord for a text that is none."""
 
     def together(self) -> None:
-        """See interfaces.Reads."""
+        """The reads from now on see one state, that of the first of them, until `apart`; nothing may wait meanwhile."""
 
     def apart(self) -> None:
-        """See interfaces.Reads."""
+        """Each read sees the newest state again."""
 
     async def close(self) -> None:
         """Let go of the connections."""

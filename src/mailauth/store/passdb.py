@@ -114,11 +114,11 @@ class StorePassdb:
         return bool(await self._reader.rows(self._store.sql.LOCAL_DOMAIN, {"name": name}))
 
     def together(self) -> None:
-        """See interfaces.Reads."""
+        """See engine.Reader."""
         self._reader.together()
 
     def apart(self) -> None:
-        """See interfaces.Reads."""
+        """See engine.Reader."""
         self._reader.apart()
 
     async def close(self) -> None:

@@ -36,11 +36,11 @@ class PatientReader:
             return await self._rows_within(left_s, statement, values, fault)
 
     def together(self) -> None:
-        """See interfaces.Reads."""
+        """See engine.Reader."""
         self._reader.together()
 
     def apart(self) -> None:
-        """See interfaces.Reads."""
+        """See engine.Reader."""
         self._reader.apart()
 
     async def close(self) -> None:

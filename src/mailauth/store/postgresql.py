@@ -173,10 +173,10 @@ class PostgresqlReader:
             raise self._driver.fault(error) from None
 
     def together(self) -> None:
-        """See interfaces.Reads. Every read here waits, and so stands alone."""
+        """See engine.Reader. Every read here waits, and so stands alone."""
 
     def apart(self) -> None:
-        """See interfaces.Reads."""
+        """See engine.Reader."""
 
     async def close(self) -> None:
         """Close the connections that are idle; one in use goes with its login."""

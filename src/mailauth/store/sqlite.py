@@ -194,11 +194,11 @@ class SqliteReader:
             raise self._driver.fault(error) from None
 
     def together(self) -> None:
-        """See interfaces.Reads."""
+        """See engine.Reader."""
         self._is_together = True
 
     def apart(self) -> None:
-        """See interfaces.Reads."""
+        """See engine.Reader."""
         self._is_together = False
         if self._has_begun and self._cursor is not None:
             self._has_begun = False
