@@ -25,7 +25,7 @@ from mailauth.keeper.doveadm import KeptDoveadm
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving import peercred
 from mailauth.serving.admitted import Admitted
-from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse
+from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse, Reads
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
 from mailauth.serving.inherited import Inherited
@@ -114,6 +114,8 @@ def open_bridges(
     authenticator: Authenticator,
     sessions: LiveSessions,
     reported: Reported,
+    *,
+    reads: Reads,
     asking: Asking | None = None,
 ) -> Iterator[Bridgeheads]:
     """The bridges of the configuration, bound and not yet served; in the end their sockets are taken away.
@@ -131,6 +133,7 @@ def open_bridges(
             try:
                 house = _house(written, bridge, settings, authenticator, sessions)
                 house.admitted = admitted
+                house.reads = reads
                 name = f"bridge {house.name}"
                 door = _door(stack, name, written, house, inherited)
                 heads.append(Bridgehead(name, Server(house.census, [door]), house))

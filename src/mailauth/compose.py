@@ -65,7 +65,9 @@ async def serve(
         asking, backends = await stack.enter_async_context(open_behind(settings))
         doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions, backends=backends)
         portal = await stack.enter_async_context(open_portal(core, context, doors.carrier(), around))
-        bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions, core.reported, asking))
+        bridges = stack.enter_context(
+            open_bridges(settings, core.verifier, core.sessions, core.reported, reads=core.passdb, asking=asking)
+        )
         server = Server(census, doors.open())
         login_log = logs.LoginLog(stream.write)
         core.events.subscribe(login_log)

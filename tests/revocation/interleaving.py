@@ -227,6 +227,8 @@ class Login(Steps):
         if not self._is_asked:
             self._is_asked = True
             self._process.ask(self, lambda: self.client.say(self._line))
+            if self.at is not None:  # a login is begun at once: it is at its first gate
+                return
         await super().next()
 
 

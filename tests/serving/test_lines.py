@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -39,6 +40,24 @@ async def test_everything_at_once(words: Words) -> None:
         heard = words.noop_done + words.asked + words.refused + words.asked + words.accepted + words.logout_done
         assert await wire.rest() == heard
         wire.close()
+
+
+async def test_many_at_once_that_need_not_wait_make_the_stack_no_deeper(words: Words) -> None:
+    depths: list[int] = []
+
+    def deferred(attempt: Attempt) -> Outcome:
+        depths.append(len(inspect.stack(0)))
+        return Defer(Cause.STORE)
+
+    doorman = Doorman()
+    doorman.outcome = deferred
+    async with listening(words.dialogue(), doorman, tls="implicit") as running:
+        wire = await greeted(running.port, tls=True)
+        await wire.send(words.wrong * 90 + words.logout)
+        assert await wire.rest() == (words.asked + words.deferred) * 90 + words.logout_done
+        wire.close()
+    assert len(depths) == 90
+    assert max(depths) - depths[0] < 15
 
 
 async def test_one_byte_at_a_time(words: Words) -> None:

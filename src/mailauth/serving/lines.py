@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from mailauth.attempt import Attempt, address_text
+from mailauth.begun import begun, in_a_task
 from mailauth.dialogue import Actions, Close, Ending, Enter, Judge, Named, Send, StartTLS
 from mailauth.serving.backing import Backends, BackendUnavailable, Opened
 from mailauth.serving.handover import streams
@@ -36,6 +37,7 @@ class LineConnection(asyncio.Protocol):
         self._due = 0.0
         self._leaving = False  # goodbye was said: at `_due` the connection is cut
         self._waiting: asyncio.Task[None] | None = None  # a verdict or a handshake
+        self._is_beginning = False  # a login, which has not had to wait yet
         self._handshaking = False
         self._choked = False  # the client does not read what we write
         self._held = b""  # what came while waiting
@@ -123,10 +125,10 @@ class LineConnection(asyncio.Protocol):
             if kind is Send:
                 transport.write(cast("Send", action).data)
             elif kind is Judge:
-                self._wait_for(self._judge(cast("Judge", action)))
+                self._begin(self._waited(self._judge(cast("Judge", action))))
             elif kind is StartTLS:
                 self._handshaking = True
-                self._wait_for(self._start_tls(transport))
+                self._waiting = self._loop.create_task(self._waited(self._start_tls(transport)))
             elif kind is Enter:
                 self._enter(transport, cast("Enter", action))
             elif kind is Named:
@@ -135,12 +137,18 @@ class LineConnection(asyncio.Protocol):
                 transport.close()
                 self._cut_after(self._house.limits.linger_s)
 
-    def _wait_for(self, work: Awaitable[Actions]) -> None:
-        self._waiting = self._loop.create_task(self._waited(work))
+    def _begin(self, login: Coroutine[Any, Any, None]) -> None:
+        """Most need not wait. One that came behind another is begun in a task: no client makes the stack deep."""
+        if self._is_beginning:
+            self._waiting = self._loop.create_task(login)
+            return
+        self._is_beginning = True
+        self._waiting = begun(login, self._loop) or self._waiting
+        self._is_beginning = False
 
-    async def _waited(self, work: Awaitable[Actions]) -> None:
+    async def _waited(self, work: Awaitable[Actions | None]) -> None:
         try:
-            actions = await work
+            actions = await work or []
         except Exception as bug:
             log.exception("connection dropped: %s", type(bug).__name__)
             actions = [Close()]
@@ -189,6 +197,7 @@ class LineConnection(asyncio.Protocol):
 
     async def _reach(self, backends: Backends, attempt: Attempt, accept: Accept) -> Outcome:
         """Have the back end opened for whoever was accepted; if that cannot be, nobody is in."""
+        await in_a_task()
         try:
             self._opened = await backends.open(attempt, accept.principal)
         except BackendUnavailable as reason:
@@ -221,15 +230,12 @@ class LineConnection(asyncio.Protocol):
         if self._opened is not None:
             opened, self._opened = self._opened, None
             self._passage = Passage(transport, self._house.limits, self._gone, is_choked=self._choked)
-            self._wait_for(self._join(self._passage, opened, unread))
+            joined = self._passage.open(opened, unread, is_done=self._client_done)
+            self._waiting = self._loop.create_task(self._waited(joined))
             return
         reader, writer = streams(transport, unread, self._loop, is_choked=self._choked, is_done=self._client_done)
         self._visit = self._loop.create_future()
         self._waiting = self._loop.create_task(self._visited(enter.principal, reader, writer, self._visit))
-
-    async def _join(self, passage: Passage, opened: Opened, unread: bytes) -> Actions:
-        await passage.open(opened, unread, is_done=self._client_done)
-        return []
 
     async def _visited(
         self,
