@@ -71,7 +71,7 @@ async def serve(
         core.events.subscribe(login_log)
         over = _told_to_end(settings, context)
         await server.start()
-        await bridges.start()
+        await bridges.start(core.earlier)
         await portal.start()
         gc.freeze()  # what is here now stays: the collector need not walk it again and again
         ready([f"listening {name}" for name in (*server.names, *bridges.names, *portal.names)])
