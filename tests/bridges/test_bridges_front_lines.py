@@ -38,7 +38,7 @@ MASTER_PASSWORD = "the proxy's own, which no client says"
 LINES = (Service.IMAP, Service.POP3)
 DOORS = list(itertools.product(LINES, ("implicit", "starttls", "off")))
 MESSAGE = b"From: <bob@example.test>\r\nSubject: dots\r\n\r\n.\r\n..\r\n.one\r\n"
-CUT_S = 1.0  # after a revocation
+CUT_S = 3.0  # after a revocation: 1 s is promised, and the machine may be busy
 
 each_door = pytest.mark.parametrize("door", DOORS, ids="-".join)
 
@@ -88,6 +88,18 @@ class World:
             assert time.monotonic() < give_up_at, self.dovecot.log.read_text()[since:]
             time.sleep(0.02)
         return found[0]
+
+    def judged(self, login: str) -> set[str]:
+        """What the audit log says of this account's logins, once it says of a refusal; it is written behind."""
+        give_up_at = time.monotonic() + PATIENCE_S
+        while "reject" not in (outcomes := {row["outcome"] for row in self.audit(login)}):
+            assert time.monotonic() < give_up_at, outcomes
+            time.sleep(0.1)
+        return outcomes
+
+    def audit(self, login: str) -> list[dict[str, str]]:
+        rows: list[dict[str, str]] = json.loads(self.site.run("audit", login, "--json").stdout)
+        return rows
 
     @property
     def written(self) -> int:
@@ -283,9 +295,8 @@ def test_a_back_end_that_fails_is_no_wrong_password(world: World, login: str) ->
             assert all(heard.startswith(DEFERRED[service]) for heard in later)
             assert not any(word in heard for word in WRONG_PASSWORD_WORDS for heard in later)
             assert f"{service}: {login} is told to try later: " in world.site.log
-    told = json.loads(world.site.run("audit", login, "--json").stdout)
-    assert {"accept", "reject"} <= {event["outcome"] for event in told}
-    assert "defer" not in {event["outcome"] for event in told}
+    assert {"accept", "reject"} <= (outcomes := world.judged(login))
+    assert "defer" not in outcomes
 
 
 def test_dovecot_takes_nobodys_own_password(world: World) -> None:
