@@ -12,7 +12,7 @@ import resource
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 
 from mailauth import config, logs
@@ -24,6 +24,7 @@ from mailauth.listeners import Doors
 from mailauth.serving import tls
 from mailauth.serving.census import Census
 from mailauth.serving.hardening import keep_memory_private
+from mailauth.serving.inherited import Inherited
 from mailauth.serving.listen import Server
 from mailauth.webportal import Around, open_portal
 
@@ -52,20 +53,21 @@ async def serve(
 
     ready: told once, when connections are accepted, with a line for each listener. ending: told when a signal has
     come. around: puts something before the portal's application.
-    Raises what open_core, open_bridges and open_portal raise, BadCertificate and CannotListen, and then nothing has
-    been served.
+    Raises what open_core, open_bridges and open_portal raise, BadCertificate and CannotListen; then none was served.
     """
     keep_memory_private()
     _raise_descriptor_limit()
     stream = logs.configure(settings.log.level, settings.log.file)
     context = _tls(settings)
     async with AsyncExitStack() as stack:
+        inherited = stack.enter_context(closing(Inherited()))
         core = await stack.enter_async_context(open_core(settings))
         census = _census(settings)
         doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions)
-        portal = await stack.enter_async_context(open_portal(core, context, doors.carrier(), around))
-        bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions, core.reported))
-        server = Server(census, doors.open())
+        portal = await stack.enter_async_context(open_portal(core, context, doors.carrier(), inherited, around))
+        bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions, core.reported, inherited))
+        server = Server(census, doors.open(inherited))
+        inherited.close()
         login_log = logs.LoginLog(stream.write)
         core.events.subscribe(login_log)
         over = _told_to_end(settings, context)

@@ -1,0 +1,289 @@
+"""Postfix: its submission services ask by Dovecot's auth protocol.
+
+Source: postconf(1), postconf(5) (smtpd_sasl_type, smtpd_sasl_path), master(5). Rule: AUTH is switched on at submission
+services alone. A new smtpd that finds no socket ends, and at port 25 that would be the mail of the whole world.
+The edits are postconf's own, made on copies.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailauth.setup.plan import Asked, CannotSetUp, File, Plan, Table, table_file
+from mailauth.setup.programs import found, missing, numbers, said, version_in
+
+UNIX = "unix:"
+SOCKET = "private/mailauth"
+QUEUE = "/var/spool/postfix"
+OLDEST = (2, 11)  # whose postconf edits master.cf
+FOLDER = Path("/etc/postfix")
+USUAL = ("submission", "587", "submissions", "smtps", "465")
+FROM_THE_FIRST_BYTE = {"submissions", "smtps", "465"}
+PORT_25 = {"smtp", "25"}
+OURS = {"smtpd_sasl_type", "smtpd_sasl_path", "smtpd_sasl_security_options", "smtpd_tls_auth_only"}
+ENABLED = "smtpd_sasl_auth_enable"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One line of master.cf. processes: how many there may be; None: as many as anywhere."""
+
+    name: str
+    kind: str
+    chrooted: bool
+    processes: int | None
+    command: str
+
+    @property
+    def port(self) -> str:
+        """As it is written: a name or a number."""
+        return self.name.rpartition(":")[2]
+
+    @property
+    def entry(self) -> str:
+        """As postconf calls it."""
+        return f"{self.name}/{self.kind}"
+
+
+class Draft:
+    """Copies of main.cf and master.cf, edited by Postfix's own postconf."""
+
+    def __init__(self, postconf: str, folder: Path) -> None:
+        self._words = (postconf, "-c", str(folder))
+        self.folder = folder
+
+    def value(self, name: str) -> str:
+        """What main.cf makes of a parameter."""
+        return said([*self._words, "-hx", name]).strip()
+
+    def set(self, name: str, value: str) -> None:
+        """In main.cf, unless it is so."""
+        if self.value(name) != value:
+            said([*self._words, "-e", f"{name} = {value}"])
+
+    def services(self) -> Iterator[Service]:
+        """The services of master.cf that speak SMTP with clients."""
+        for line in said([*self._words, "-M"]).splitlines():
+            name, kind, _, _, jail, _, limit, *command = line.split()
+            if kind in {"inet", "pass"} and command[0] in {"smtpd", "postscreen"}:
+                yield Service(name, kind, jail == "y", int(limit) if limit.isdigit() else None, command[0])
+
+    def options(self, service: Service) -> dict[str, str]:
+        """The parameters that a service has of its own."""
+        lines = said([*self._words, "-P", f"{service.entry}/*"]).splitlines()
+        pairs = [line.removeprefix(f"{service.entry}/").partition(" = ") for line in lines]
+        return {name: value for name, _, value in pairs}
+
+    def give(self, service: Service, name: str, value: str) -> None:
+        """A service a parameter of its own."""
+        said([*self._words, "-P", f"{service.entry}/{name}={value}"])
+
+    def take(self, service: Service, name: str) -> None:
+        """One away, so that main.cf counts."""
+        said([*self._words, "-PX", f"{service.entry}/{name}"])
+
+    def add(self, name: str, jail: str) -> None:
+        """A service of its own."""
+        said([*self._words, "-M", f"{name}/inet={name} inet n - {jail} - - smtpd"])
+        said([*self._words, "-P", f"{name}/inet/syslog_name=postfix/{name}"])
+
+
+def plan(asked: Asked, submissions: Sequence[str] = ()) -> Plan:
+    """What Postfix needs. submissions: its submission services, as master.cf calls them; none: the usual names.
+
+    Raises CannotSetUp.
+    """
+    if any(name.rpartition(":")[2] in PORT_25 for name in submissions):
+        raise CannotSetUp("port 25 is where other servers deliver: AUTH is never switched on there; name another")
+    postconf = found("postconf")
+    if postconf is None or asked.version:
+        if not asked.version:
+            raise missing("Postfix", "postfix")
+        return _elsewhere(asked, submissions or ("submission",))
+    return _here(asked, postconf, submissions)
+
+
+def _here(asked: Asked, postconf: str, submissions: Sequence[str]) -> Plan:
+    folder = asked.folder or FOLDER
+    if not (folder / "main.cf").is_file() or not (folder / "master.cf").is_file():
+        raise CannotSetUp(f"{folder}: there is no main.cf or no master.cf; say where they are with --config-dir")
+    version = version_in(said([postconf, "-h", "-d", "mail_version"]), "postconf")
+    _require_able(version, said([postconf, "-a"]))
+    with tempfile.TemporaryDirectory() as place:
+        for name in ("main.cf", "master.cf"):
+            shutil.copy(folder / name, place)
+        draft = Draft(postconf, Path(place))
+        services = _submissions(draft, submissions)
+        path, address = _paths(asked.address, draft.value("queue_directory"), services)
+        others = _edit(draft, services, path)
+        table = Table("dovecot-auth", address, _keys(address, _slots(draft, services)))
+        files = [File(folder / name, (Path(place) / name).read_text()) for name in ("main.cf", "master.cf")]
+        to_do = _to_do(draft, address, others)
+    reload = ["postfix", "reload"] if folder == FOLDER else ["postfix", "-c", str(folder), "reload"]
+    return Plan(
+        host=f"Postfix {version}, set up in {folder}; {_described(services)}",
+        table=table,
+        ours=[table_file(asked, table)],
+        files=files,
+        to_do=to_do,
+        check=[found("postfix") or "postfix", "-c", str(folder), "check"],
+        reload=reload,
+    )
+
+
+def _require_able(version: str, types: str) -> None:
+    if numbers(version) < OLDEST:
+        raise CannotSetUp(f"Postfix {version} is older than 2.11, which this can set up; see docs/hosts/postfix.md")
+    if "dovecot" not in types.split():
+        raise CannotSetUp("this Postfix is built without `dovecot` (postconf -a); take your system's own package")
+
+
+def _submissions(draft: Draft, named: Sequence[str]) -> list[Service]:
+    """The services where people hand in mail; the usual ones are added where there are none."""
+    there = {service.name: service for service in draft.services() if service.kind == "inet"}
+    for name in named:
+        if name not in there:
+            raise CannotSetUp(f"master.cf has no service {name} of type inet; write it there first, or name another")
+    chosen = [*named] or [name for name, service in there.items() if service.port in USUAL]
+    if not chosen:
+        jail = "y" if any(service.chrooted for service in there.values()) else "n"
+        chosen = ["submission", _name_of_465()]
+        for name in chosen:
+            draft.add(name, jail)
+    return [service for service in draft.services() if service.name in chosen and service.kind == "inet"]
+
+
+def _name_of_465() -> str:
+    try:
+        return "submissions" if socket.getservbyname("submissions", "tcp") == 465 else "465"
+    except OSError:
+        return "465"
+
+
+def _paths(address: str, queue: str, services: Sequence[Service]) -> tuple[str, str]:
+    """smtpd_sasl_path, and the bridge's address. Relative to the queue it is right in the chroot and outside."""
+    if not address:
+        return SOCKET, f"{UNIX}{queue}/{SOCKET}"
+    if not address.startswith(UNIX):
+        return f"inet:{address}", address
+    path = Path(address.removeprefix(UNIX))
+    if path.is_relative_to(queue):
+        return str(path.relative_to(queue)), address
+    jailed = [service.name for service in services if service.chrooted]
+    if jailed:
+        raise CannotSetUp(
+            f"{', '.join(jailed)} runs in the chroot {queue} and cannot see {path}; choose a place below it, or set "
+            "the fifth column of master.cf to n"
+        )
+    return str(path), address
+
+
+def _edit(draft: Draft, services: Sequence[Service], path: str) -> list[str]:
+    """Both files. Other services with AUTH, which ask us from now on, too."""
+    for name, value in _main(path).items():
+        draft.set(name, value)
+    for service in services:
+        has = draft.options(service)
+        for name in OURS & set(has):
+            draft.take(service, name)
+        for name, value in _own(service.port, has).items():
+            if has.get(name) != value:
+                draft.give(service, name, value)
+    others = []
+    for service in draft.services():
+        if service not in services and draft.options(service).get(ENABLED) == "yes":
+            if service.port in PORT_25 or service.kind == "pass":
+                draft.take(service, ENABLED)
+            else:
+                others.append(service.name)
+    return others
+
+
+def _main(path: str) -> dict[str, str]:
+    return {
+        "smtpd_sasl_type": "dovecot",
+        "smtpd_sasl_path": path,
+        "smtpd_sasl_security_options": "noanonymous",
+        "smtpd_tls_auth_only": "yes",
+        ENABLED: "no",
+    }
+
+
+def _own(port: str, has: dict[str, str]) -> dict[str, str]:
+    """What a submission service needs of its own, beside what it has."""
+    wrapped = port in FROM_THE_FIRST_BYTE or has.get("smtpd_tls_wrappermode") == "yes"
+    tls = {"smtpd_tls_wrappermode": "yes"} if wrapped else {"smtpd_tls_security_level": "encrypt"}
+    relay = (
+        {} if "smtpd_relay_restrictions" in has else {"smtpd_relay_restrictions": "permit_sasl_authenticated,reject"}
+    )
+    return {**tls, ENABLED: "yes", **relay}
+
+
+def _keys(address: str, slots: int) -> dict[str, object]:
+    group = {"socket_group": "postfix"} if address.startswith(UNIX) else {}
+    return {**group, "services": ["smtp"], "slots": slots}
+
+
+def _slots(draft: Draft, services: Sequence[Service]) -> int:
+    """How many logins can be under way: as many as there are smtpd processes for them."""
+    usual = int(draft.value("default_process_limit"))
+    return min(max(sum([usual if s.processes is None else s.processes for s in services]), 4), 100_000)
+
+
+def _described(services: Sequence[Service]) -> str:
+    told = [f"{service.name} ({'in its chroot' if service.chrooted else 'no chroot'})" for service in services]
+    return "people hand in mail at " + ", ".join(told)
+
+
+def _to_do(draft: Draft, address: str, others: Sequence[str]) -> list[str]:
+    queue = draft.value("queue_directory")
+    to_do = [
+        (
+            "AUTH is switched on at the submission services alone. Programs that hand in mail at port 25 must use "
+            "port 587 or 465."
+        ),
+        "Let a program try: AUTH must be offered after STARTTLS, or on port 465, and nowhere else.",
+        "There is no cache to switch off: Postfix asks at every login, and a revoked password is refused at the next.",
+    ]
+    if address.startswith(UNIX):
+        to_do.insert(
+            0,
+            f"{queue}/private is Postfix's own, and the socket must be there before Postfix: let systemd open it, with "
+            "`mailauth setup systemd --write`. Without systemd, run mailauth as a member of the group postfix, let it "
+            "write into that folder, and start it first.",
+        )
+    if not any(_names_a_file(draft.value(name)) for name in ("smtpd_tls_chain_files", "smtpd_tls_cert_file")):
+        to_do.insert(0, "There is no certificate: set smtpd_tls_chain_files (or smtpd_tls_cert_file) in main.cf.")
+    if others:
+        to_do.append(f"These have AUTH, too, and ask mailauth from now on: {', '.join(others)}.")
+    return to_do
+
+
+def _names_a_file(value: str) -> bool:
+    return value not in {"", "none"}
+
+
+def _elsewhere(asked: Asked, submissions: Sequence[str]) -> Plan:
+    """As commands, since neither its files nor its programs are here."""
+    _require_able(version_in(asked.version, "--version"), "dovecot")
+    path, address = _paths(asked.address, QUEUE, ())
+    commands = [f"postconf -e '{name} = {value}'" for name, value in _main(path).items()]
+    for name in submissions:
+        commands += [f"postconf -P '{name}/inet/{key}={value}'" for key, value in _own(name, {}).items()]
+    table = Table("dovecot-auth", address, _keys(address, 100))
+    return Plan(
+        host=f"Postfix {asked.version}, elsewhere",
+        table=table,
+        ours=[table_file(asked, table)],
+        commands=[*commands, "postfix check && postfix reload"],
+        to_do=[
+            "master.cf must have the services, and the socket must be there before Postfix starts.",
+            'By TCP nothing is encrypted, and hosts = ["..."] of the [[bridge]] must name that machine.',
+        ],
+        is_elsewhere=True,
+    )
