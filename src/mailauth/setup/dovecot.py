@@ -138,7 +138,7 @@ def _files(host: Host, kind: str, address: str, token: Shared, kick: Kick | None
         files.append(File(folder / "mailauth-doveadm.key", kick.key.text, PRIVATE, secret=kick.key.text))
     passdb = texts.passdb(kind, address, folder, is_new=host.is_new)
     kept = [] if host.doveconf is None else _kept(host)
-    more = "" if kick is None else texts.doveadm(kick.address, folder)
+    more = "" if kick is None else texts.doveadm(kick.address, folder, is_new=host.is_new)
     files.append(File(folder / "conf.d" / "auth-mailauth.conf.ext", "\n".join([texts.HEAD, passdb, *kept, more])))
     files.append(_including(host))
     return files
@@ -221,7 +221,8 @@ def _to_do(host: Host, kind: str, kick: Kick | None) -> list[str]:
         "Nothing may be cached: auth_cache_size = 0 is in auth-mailauth.conf.ext; set it nowhere else.",
     ]
     if kind == LUA:
-        to_do.append("A login holds one auth-worker: auth_worker_max_count (30) is how many can be judged at once.")
+        most = "process_limit of service auth-worker" if host.is_new else "auth_worker_max_count"
+        to_do.append(f"A login holds one auth-worker while it is judged: {most} (30) says how many can be.")
     else:
         to_do.append(
             "The grant tells neither TLS nor aliases; for both install dovecot-auth-lua, and --kind dovecot-lua."

@@ -47,12 +47,13 @@ def grant(address: str, shown: str) -> str:
     )
 
 
-def doveadm(address: str, folder: Path) -> str:
+def doveadm(address: str, folder: Path, *, is_new: bool) -> str:
     """The listener by which sessions are ended."""
     host, _, port = address.rpartition(":")
+    listen = "listen" if is_new else "address"
     return (
         f"doveadm_api_key = <{folder}/mailauth-doveadm.key\n"
-        f"service doveadm {{\n  inet_listener http {{\n    address = {host}\n    port = {port}\n  }}\n}}\n"
+        f"service doveadm {{\n  inet_listener http {{\n    {listen} = {host}\n    port = {port}\n  }}\n}}\n"
     )
 
 
@@ -81,5 +82,6 @@ def _new_grant(address: str, folder: Path) -> str:
         f"    grant_url = http://{address}/grant\n    client_id = dovecot\n"
         f"    client_secret = <{folder}/mailauth.token\n"
         "    send_auth_headers = yes\n    username_attribute = username\n    active_attribute = active\n"
-        "    active_value = true\n    fields {\n      user_app = %{oauth2:app}\n    }\n  }\n}\n"
+        "    active_value = true\n    http_client_request_timeout = 9s\n"
+        "    fields {\n      user_app = %{oauth2:app}\n    }\n  }\n}\n"
     )

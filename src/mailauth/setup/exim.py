@@ -21,6 +21,9 @@ GROUP = "Debian-exim"
 SPLIT = re.compile(r"""^\s*dc_use_split_config=['"]?true""", re.MULTILINE)
 SECTION = re.compile(r"^begin authenticators[ \t]*$", re.MULTILINE)
 OURS = re.compile(r"^# mailauth: from here\n.*?^# mailauth: to here\n", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^[ \t]*(\w+):[ \t]*\n((?:(?![ \t]*\w+:[ \t]*$|begin ).*\n)*)", re.MULTILINE)
+SERVER = re.compile(r"^\s*server_\w+\s*=", re.MULTILINE)
+PUBLIC = re.compile(r"^\s*public_name\s*=\s*\"?(?:PLAIN|LOGIN)\b", re.MULTILINE | re.IGNORECASE)
 FILE_OF = re.compile(r"^Configuration file (?:search path )?is (\S+)", re.MULTILINE)
 AUTHENTICATORS = """\
 # mailauth: from here
@@ -112,12 +115,16 @@ def _place(folder: Path | None, told: str) -> Place:
 def _file(place: Place, text: str) -> File:
     """The place with our authenticators in front of all others."""
     if place.is_a_part:
+        for other in place.path.parent.glob("*"):
+            if other != place.path and other.is_file():
+                _require_free(other, File(other, "").before or "")
         return File(place.path, text)
     there = File(place.path, "").before
     if there is None:
         raise CannotSetUp(f"{place.path} is not there; say where Exim's configuration is with --config-dir")
     if OURS.search(there):
         return File(place.path, OURS.sub(lambda _: text, there, count=1))
+    _require_free(place.path, there)
     sections = list(SECTION.finditer(there))
     if len(sections) > 1:
         raise CannotSetUp(f"{place.path}: `begin authenticators` stands there more than once; take one out")
@@ -125,6 +132,17 @@ def _file(place: Place, text: str) -> File:
         return File(place.path, there.rstrip("\n") + f"\n\nbegin authenticators\n\n{text}")
     end = sections[0].end()
     return File(place.path, f"{there[:end]}\n\n{text}" + there[end:])
+
+
+def _require_free(path: Path, text: str) -> None:
+    """Exim takes one server authenticator for each public name. Raises CannotSetUp."""
+    text = OURS.sub("", text)
+    others = [name for name, lines in BLOCK.findall(text) if PUBLIC.search(lines) and SERVER.search(lines)]
+    if others:
+        raise CannotSetUp(
+            f"{path}: {', '.join(others)} offers PLAIN or LOGIN already, and Exim takes one authenticator for each; "
+            "take out its `server_...` lines, or all of it, and run this again"
+        )
 
 
 def _check(exim: str, place: Place) -> Sequence[str]:
@@ -138,7 +156,6 @@ def _to_do(place: Place, address: str) -> list[str]:
             "TLS must be there (on Debian MAIN_TLS_ENABLE = yes; tls_certificate, tls_privatekey): without it AUTH is "
             "never offered."
         ),
-        "Other authenticators for PLAIN or LOGIN below ours are never asked: take out those with `server_...`.",
         "Exim waits for the answer as long as mailauth takes, which is 8 seconds at most; it has no cache.",
     ]
     if place.make:
