@@ -7,10 +7,11 @@ The edits are postconf's own, made on copies.
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ FROM_THE_FIRST_BYTE = {"submissions", "smtps", "465"}
 PORT_25 = {"smtp", "25"}
 OURS = {"smtpd_sasl_type", "smtpd_sasl_path", "smtpd_sasl_security_options", "smtpd_tls_auth_only"}
 ENABLED = "smtpd_sasl_auth_enable"
+LONG_AGO = 0  # epoch seconds
+FILES = ("main.cf", "master.cf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Service:
 
 
 class Draft:
-    """Copies of main.cf and master.cf, edited by Postfix's own postconf."""
+    """main.cf and master.cf, asked and, as copies, edited by Postfix's own postconf."""
 
     def __init__(self, postconf: str, folder: Path) -> None:
         self._words = (postconf, "-c", str(folder))
@@ -61,10 +64,10 @@ class Draft:
         """What main.cf makes of a parameter."""
         return said([*self._words, "-hx", name]).strip()
 
-    def set(self, name: str, value: str) -> None:
-        """In main.cf, unless it is so."""
-        if self.value(name) != value:
-            said([*self._words, "-e", f"{name} = {value}"])
+    def set(self, values: Mapping[str, str]) -> None:
+        """In main.cf, as far as it is not so."""
+        changed = [f"{name} = {value}" for name, value in values.items() if self.value(name) != value]
+        self._edit("-e", changed)
 
     def services(self) -> Iterator[Service]:
         """The services of master.cf that speak SMTP with clients."""
@@ -79,18 +82,28 @@ class Draft:
         pairs = [line.removeprefix(f"{service.entry}/").partition(" = ") for line in lines]
         return {name: value for name, _, value in pairs}
 
-    def give(self, service: Service, name: str, value: str) -> None:
-        """A service a parameter of its own."""
-        said([*self._words, "-P", f"{service.entry}/{name}={value}"])
+    def give(self, owned: Sequence[str]) -> None:
+        """Services parameters of their own: SERVICE/TYPE/NAME=VALUE."""
+        self._edit("-P", owned)
 
-    def take(self, service: Service, name: str) -> None:
-        """One away, so that main.cf counts."""
-        said([*self._words, "-PX", f"{service.entry}/{name}"])
+    def take(self, owned: Sequence[str]) -> None:
+        """Away from services, so that main.cf counts: SERVICE/TYPE/NAME."""
+        self._edit("-PX", owned)
 
-    def add(self, name: str, jail: str) -> None:
-        """A service of its own."""
-        said([*self._words, "-M", f"{name}/inet={name} inet n - {jail} - - smtpd"])
-        said([*self._words, "-P", f"{name}/inet/syslog_name=postfix/{name}"])
+    def add(self, names: Sequence[str], jail: str) -> None:
+        """Services of their own."""
+        self._edit("-M", [f"{name}/inet={name} inet n - {jail} - - smtpd" for name in names])
+        self.give([f"{name}/inet/syslog_name=postfix/{name}" for name in names])
+
+    def _edit(self, how: str, what: Sequence[str]) -> None:
+        if what:
+            said([*self._words, how, *what])
+            self.age()
+
+    def age(self) -> None:
+        """postconf waits until a file has been left alone for some seconds: of these copies it need not."""
+        for name in FILES:
+            os.utime(self.folder / name, (LONG_AGO, LONG_AGO))
 
 
 def plan(asked: Asked, submissions: Sequence[str] = ()) -> Plan:
@@ -115,14 +128,15 @@ def _here(asked: Asked, postconf: str, submissions: Sequence[str]) -> Plan:
     version = version_in(said([postconf, "-h", "-d", "mail_version"]), "postconf")
     _require_able(version, said([postconf, "-a"]))
     with tempfile.TemporaryDirectory() as place:
-        for name in ("main.cf", "master.cf"):
+        for name in FILES:
             shutil.copy(folder / name, place)
         draft = Draft(postconf, Path(place))
+        draft.age()
         services = _submissions(draft, submissions)
         path, address = _paths(asked.address, draft.value("queue_directory"), services)
         others = _edit(draft, services, path)
         table = Table("dovecot-auth", address, _keys(address, _slots(draft, services)))
-        files = [File(folder / name, (Path(place) / name).read_text()) for name in ("main.cf", "master.cf")]
+        files = [File(folder / name, (Path(place) / name).read_text()) for name in FILES]
         to_do = _to_do(draft, address, others)
     reload = ["postfix", "reload"] if folder == FOLDER else ["postfix", "-c", str(folder), "reload"]
     return Plan(
@@ -153,8 +167,7 @@ def _submissions(draft: Draft, named: Sequence[str]) -> list[Service]:
     if not chosen:
         jail = "y" if any(service.chrooted for service in there.values()) else "n"
         chosen = ["submission", _name_of_465()]
-        for name in chosen:
-            draft.add(name, jail)
+        draft.add(chosen, jail)
     return [service for service in draft.services() if service.name in chosen and service.kind == "inet"]
 
 
@@ -185,22 +198,20 @@ def _paths(address: str, queue: str, services: Sequence[Service]) -> tuple[str, 
 
 def _edit(draft: Draft, services: Sequence[Service], path: str) -> list[str]:
     """Both files. Other services with AUTH, which ask us from now on, too."""
-    for name, value in _main(path).items():
-        draft.set(name, value)
-    for service in services:
-        has = draft.options(service)
-        for name in OURS & set(has):
-            draft.take(service, name)
-        for name, value in _own(service.port, has).items():
-            if has.get(name) != value:
-                draft.give(service, name, value)
-    others = []
+    draft.set(_main(path))
+    given, taken, others = [], [], []
     for service in draft.services():
-        if service not in services and draft.options(service).get(ENABLED) == "yes":
-            if service.port in PORT_25 or service.kind == "pass":
-                draft.take(service, ENABLED)
-            else:
-                others.append(service.name)
+        has = draft.options(service)
+        if service in services:
+            taken += [f"{service.entry}/{name}" for name in sorted(OURS & set(has))]
+            wanted = _own(service.port, has)
+            given += [f"{service.entry}/{name}={value}" for name, value in wanted.items() if has.get(name) != value]
+        elif has.get(ENABLED) == "yes" and (service.port in PORT_25 or service.kind == "pass"):
+            taken.append(f"{service.entry}/{ENABLED}")
+        elif has.get(ENABLED) == "yes":
+            others.append(service.name)
+    draft.take(taken)
+    draft.give(given)
     return others
 
 
