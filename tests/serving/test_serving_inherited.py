@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import imaplib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,10 @@ from mailauth.serving.inherited import Inherited
 from site_of_tests import Site
 
 STARTING = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3, inheritable=True);"
-    "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); os.execv(sys.executable, sys.argv[2:])"
+    "import os, sys; given = sys.argv[1].split(',');"
+    "[os.dup2(int(number), 3 + at, inheritable=True) for at, number in enumerate(given)];"
+    "os.environ.update(LISTEN_FDS=str(len(given)), LISTEN_PID=str(os.getpid()));"
+    "os.execv(sys.executable, sys.argv[2:])"
 )
 PATIENCE_S = 30.0
 
@@ -30,14 +35,15 @@ def opened(path: Path) -> socket.socket:
     return sock
 
 
-def started(site: Site, sock: socket.socket, log: Path) -> subprocess.Popen[bytes]:
-    """As systemd starts it: the socket is descriptor 3."""
+def started(site: Site, log: Path, *socks: socket.socket, **environment: str) -> subprocess.Popen[bytes]:
+    """As systemd starts it: the sockets are descriptors from 3 on."""
     serve = [sys.executable, "-m", "mailauth", "serve", "--config", str(site.config)]
-    words = [sys.executable, "-c", STARTING, str(sock.fileno()), *serve]
+    numbers = [sock.fileno() for sock in socks]
+    words = [sys.executable, "-c", STARTING, ",".join(map(str, numbers)), *serve]
     with log.open("wb") as out:
-        process = subprocess.Popen(words, pass_fds=[sock.fileno()], stderr=out)
+        process = subprocess.Popen(words, pass_fds=numbers, stderr=out, env=os.environ | environment)
     give_up_at = time.monotonic() + PATIENCE_S
-    while b"listening bridge" not in log.read_bytes():
+    while b"listening " not in log.read_bytes():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < give_up_at
         time.sleep(0.02)
@@ -49,7 +55,7 @@ def test_a_socket_of_the_service_manager_outlives_us_and_nobody_is_turned_away(t
     site = Site(tmp_path, sections=f'[[bridge]]\nkind = "dovecot-auth"\naddress = "unix:{path}"\n')
     app = site.mint(site.add("alice@example.test")).password
     with opened(path) as sock:
-        process = started(site, sock, tmp_path / "log")
+        process = started(site, tmp_path / "log", sock)
         host = DovecotHost(path)
         assert host.ask("alice@example.test", app) == OK
         process.send_signal(signal.SIGTERM)
@@ -60,7 +66,7 @@ def test_a_socket_of_the_service_manager_outlives_us_and_nobody_is_turned_away(t
         early = socket.socket(socket.AF_UNIX)  # comes while nobody is there
         early.settimeout(PATIENCE_S)
         early.connect(str(path))
-        process = started(site, sock, tmp_path / "log")
+        process = started(site, tmp_path / "log", sock)
         assert early.recv(100).startswith(b"VERSION\t1\t2\n")
         early.close()
         host = DovecotHost(path)
@@ -68,6 +74,44 @@ def test_a_socket_of_the_service_manager_outlives_us_and_nobody_is_turned_away(t
         host.close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
+
+
+def highest(count: int) -> list[socket.socket]:
+    """Listening sockets whose descriptors are in nobody's way."""
+    socks = []
+    for _ in range(count):
+        sock = socket.create_server(("127.0.0.1", 0))
+        socks.append(socket.socket(fileno=fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 100)))
+        sock.close()
+    return socks
+
+
+def test_listeners_and_the_portal_are_taken_over_and_the_manager_is_told(tmp_path: Path) -> None:
+    imap, web = highest(2)
+    ports = [sock.getsockname()[1] for sock in (imap, web)]
+    site = Site(tmp_path)
+    site.config.write_text(
+        site.config.read_text().partition("[[listen]]")[0]
+        + f'[[listen]]\nservice = "imap"\naddress = "127.0.0.1:{ports[0]}"\ntls = "implicit"\n'
+        f'[portal]\naddress = "127.0.0.1:{ports[1]}"\npublic_url = "http://localhost:{ports[1]}"\n'
+    )
+    app = site.mint(site.add("alice@example.test")).password
+    with imap, web, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(PATIENCE_S)
+        manager.bind(str(tmp_path / "notify"))
+        for _ in range(2):  # the second time they have been served before
+            process = started(site, tmp_path / "log", imap, web, NOTIFY_SOCKET=str(tmp_path / "notify"))
+            assert manager.recv(100) == b"READY=1"
+            with imaplib.IMAP4_SSL("localhost", ports[0], ssl_context=site.client_tls, timeout=PATIENCE_S) as client:
+                assert client.login("alice@example.test", app)[0] == "OK"
+            with urllib.request.urlopen(f"http://localhost:{ports[1]}/", timeout=PATIENCE_S) as page:
+                assert page.status == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+            assert manager.recv(100) == b"STOPPING=1"
+        log = (tmp_path / "log").read_text()
+        assert "in use" not in log
+        assert "does not name" not in log
 
 
 def test_what_is_meant_for_another_process_or_nobody_is_not_taken() -> None:
