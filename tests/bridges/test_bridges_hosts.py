@@ -330,3 +330,11 @@ def test_postfix_with_cyrus_sasl_lets_in_at_submission(place: Place, way: str, j
         (folder / "smtpd.conf").write_text(text)
     with place.serving(), postfix.running():
         place.tells_apart(asked(postfix.ports["submission"], place), b"235")
+
+
+@pytest.mark.parametrize("host", ["postfix", "exim", "dovecot", "nginx", "cyrus"])
+def test_a_page_is_found_from_the_readme_and_from_the_bridges(host: str) -> None:
+    root = Path(__file__).parents[2]
+    assert f"(docs/hosts/{host}.md)" in (root / "README.md").read_text()
+    assert f"(hosts/{host}.md)" in (root / "docs" / "bridges.md").read_text()
+    assert f"mailauth setup {host} --write" in (root / "docs" / "hosts" / f"{host}.md").read_text() or host == "nginx"
