@@ -39,6 +39,31 @@ def told(host: str, file: str, *, last: bool = False, **here: str) -> str:
     return text
 
 
+def debians_exim(exim: Exim, *, split: bool) -> Path:
+    """Debian's own configuration of Exim, in a folder beside this one, whose environment knows Debian's users."""
+    folder = exim.folder.with_name("etc-exim4")
+    shutil.copytree(unpacked("exim-config", ("exim4-config",)) / "etc" / "exim4", folder)
+    choice = "true" if split else "false"
+    (folder / "update-exim4.conf.conf").write_text(
+        f"dc_eximconfig_configtype='local'\ndc_use_split_config='{choice}'\nCFILEMODE='644'\n"
+    )
+    for name in ("passwd", "group"):
+        users = (exim.folder / name).read_text()
+        (exim.folder / name).write_text(Path("/etc", name).read_text() + users.partition("\n")[2])
+    return folder
+
+
+def put_together(exim: Exim, folder: Path) -> Path:
+    """The file that Debian's update-exim4.conf makes of it."""
+    program = unpacked("exim-config", ("exim4-config",)) / "usr" / "sbin" / "update-exim4.conf"
+    made = folder / "made"
+    done = subprocess.run(
+        ["sh", program, "-d", folder, "-o", made], env=exim.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return made
+
+
 class PlainPostfix(Postfix):
     """Postfix with a port 25 and with services where people hand in mail, and nobody to judge them."""
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from http_daemons import need_dovecot, need_nginx
 from mail_daemons import EXIM_USER, PATIENCE_S, need_cyrus_sasl, need_postfix, public_folder
-from mail_hosts import Cyrus, Exim, PlainDovecot, PlainNginx, PlainPostfix, told
+from mail_hosts import Cyrus, Exim, PlainDovecot, PlainNginx, PlainPostfix, debians_exim, put_together, told
 
 from mailauth import config
 from mailauth.attempt import Service
@@ -183,6 +183,18 @@ def wrapped(exim: Exim, folder: Path) -> str:
     program.write_text(f'#!/bin/sh\nexec env {words} {exim.program} "$@"\n')
     program.chmod(0o755)
     return str(folder)
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_debians_own_configuration_of_exim_split_or_not(place: Place, split: bool) -> None:
+    exim = Exim(place.folder / "exim", "/run/mailauth/exim", certificate(place))
+    folder = debians_exim(exim, split=split)
+    path = wrapped(exim, place.folder / "bin")
+    said = place.setup("exim", "--config-dir", str(folder), path=path)
+    assert "update-exim4.conf" in said
+    words = [f"{path}/exim4", "-C", str(put_together(exim, folder)), "-bP", "authenticator_list"]
+    listed = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert listed.stdout.split()[:2] == ["mailauth_plain", "mailauth_login"]  # then those for sending on
 
 
 # ---- IMAP
