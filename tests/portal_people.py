@@ -11,7 +11,7 @@ from typing import Any
 import pyotp
 
 from mailauth import plugins
-from mailauth.accounts import enrolment, freshproof, portalsessions, proving, secondfactor, signin
+from mailauth.accounts import bearer, enrolment, freshproof, portalsessions, proving, secondfactor, signin
 from mailauth.accounts.freshproof import Act
 from mailauth.accounts.mailboxes import add_account
 from mailauth.accounts.means import Means, Rules
@@ -188,3 +188,9 @@ def all_at_once(calls: list[Callable[[], Any]]) -> list[Any]:
     for thread in threads:
         thread.join()
     return results
+
+
+def knows_device(store, device, account_id):
+    """Whether somebody has signed in to this account from the browser with this cookie."""
+    with store.reading() as tx:
+        return tx.row(store.sql.DEVICE, row_id=bearer.digest(device), account_id=account_id) is not None

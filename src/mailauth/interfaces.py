@@ -229,7 +229,8 @@ class Change:
     takes: str = ""
 
 
-ELSEWHERE = "elsewhere: "  # before each line of a report that is for whoever made the change
+# Before each line of a report that is for whoever made the change: what was ended at another server, and what was not.
+ELSEWHERE, NOT_YET = "elsewhere: ", "elsewhere, not yet: "
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,30 @@ def test_a_domain_administrator_stays_in_his_domains(means, store, root, chief, 
     assert do(chief, Verb.REMOVE_ALIAS, "x@example.test") == BOB
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "postmaster",
+        "Abuse",
+        "HOSTMASTER",
+        "webmaster",
+        "admin",
+        "administrator",
+        "mailer-daemon",
+        "security",
+        "abuse+x",
+    ],
+)
+def test_an_alias_that_speaks_for_its_domain_is_given_by_the_site_only(means, store, root, chief, bob, name):
+    alias = f"{name}@example.test"
+    with pytest.raises(Refused) as refused:
+        do(chief, Verb.ADD_ALIAS, BOB, {"alias": alias})
+    assert refused.value.why == "reserved-name"
+    assert do(root, Verb.ADD_ALIAS, BOB, {"alias": alias}) == alias.lower()
+    assert do(chief, Verb.ADD_ALIAS, BOB, {"alias": "my-root@example.test"}) == "my-root@example.test"
+    assert show_account(store, BOB).aliases == tuple(sorted([alias.lower(), "my-root@example.test"]))
+
+
 def test_an_address_that_somebody_had_is_given_out_again_by_the_site_only(means, store, root, chief, bob):
     do(chief, Verb.REMOVE_ACCOUNT, BOB)
     with pytest.raises(Refused, match="somebody's before"):
@@ -180,11 +204,16 @@ def test_a_domain_administrators_policy_is_not_below_the_sites(means, store, chi
 
 
 def test_nobody_shuts_a_domain_with_equals_in_it(means, store, root, chief, bob):
-    for who, name in ((chief, "example.test"), (root, "example.test")):
-        with pytest.raises(Refused):
-            do(who, Verb.SET_DOMAIN, name, {"enabled": False})
+    for who in (chief, root):
+        for switch in ("enabled", "imap", "pop3", "smtp"):
+            with pytest.raises(Refused) as refused:
+                do(who, Verb.SET_DOMAIN, "example.test", {"max_app_passwords": 3, switch: False})
+            assert refused.value.why == "over-equals"
+        assert do(who, Verb.SET_DOMAIN, "example.test", {"pop3": True}).pop3
     with pytest.raises(Refused):
         do(root, Verb.REMOVE_DOMAIN, "example.test", {"with_accounts": True})
+    roleholders.set_role(store, EVE, Role.DOMAIN_ADMIN, ["other.test"], **ROOT)  # below him
+    assert do(root, Verb.SET_DOMAIN, "other.test", {"pop3": False}).pop3 is False
     assert do(root, Verb.SET_DOMAIN, "other.test", {"enabled": False}).enabled is False
     assert do(root, Verb.REMOVE_DOMAIN, "other.test", {"with_accounts": True}) == 1
     assert do(root, Verb.ADD_DOMAIN, "New.test") == "new.test"

@@ -5,8 +5,8 @@ import pytest
 from mailauth.accounts import administration, freshproof, levels, overseeing, roleholders
 from mailauth.accounts.administration import Denied
 from mailauth.accounts.changes import AccountChange, PolicyChange
-from mailauth.accounts.domains import add_domain
-from mailauth.accounts.history import audit
+from mailauth.accounts.domains import add_domain, remove_domain
+from mailauth.accounts.history import audit, note
 from mailauth.accounts.mailboxes import add_account, remove_account, set_account, show_account
 from mailauth.accounts.refusals import NoSuch, Refused
 from mailauth.accounts.roles import Denial, Role, Verb
@@ -168,6 +168,46 @@ def test_a_domain_administrator_reads_of_an_account_of_his(means, store, people)
     with pytest.raises(Denied):
         overseeing.audited_account(means, chief, EVE, limit=5)
     assert overseeing.audited(means, who(people["auditor"])).rows
+
+
+def test_the_log_of_a_domain_is_of_everybody_in_it_since_it_was_added(means, store, people):
+    with store.transaction() as tx:
+        tx.write("UPDATE domains SET created_at = 1")
+    for number in range(7):
+        add_account(store, f"p{number}@other.test", None, **ROOT, now=NOW + number // 3)  # some at one moment
+    remove_account(store, "p0@other.test", **ROOT, now=NOW + 50)
+    note(store, "login", actor="client", login="nobody@other.test", outcome="reject", now=NOW + 60)
+    whole = [row for row in reversed(list(audit(store))) if (row.login or "").endswith("@other.test")]
+    read, before = [], None
+    while True:
+        page = overseeing.audited(means, who(people["auditor"]), domain="Other.TEST", before=before, limit=3)
+        read += page.rows
+        if page.following is None:
+            break
+        before = page.following
+    assert read == whole
+    assert {"(unknown)@other.test", "p0@other.test", EVE} <= {row.login for row in read}
+    assert overseeing.audited(means, who(people["root"]), domain="other.test").rows == tuple(whole)
+    chief = who(people["chief"])
+    logins = {row.login for row in overseeing.audited(means, chief, domain="example.test").rows}
+    assert BOB in logins and {login.partition("@")[2] for login in logins} == {"example.test"}
+    with pytest.raises(Denied) as refused:
+        overseeing.audited(means, chief, domain="other.test")
+    assert refused.value.why is Denial.NOT_YOUR_DOMAIN
+    with pytest.raises(Denied):
+        overseeing.audited(
+            means, administration.Administrator(people["bob"].account_id, "api:1", ""), domain="example.test"
+        )
+    with pytest.raises(NoSuch):
+        overseeing.audited(means, who(people["root"]), domain="nowhere.test")
+
+
+def test_who_had_the_name_of_a_domain_before_is_not_in_its_log(means, store, people):
+    remove_domain(store, "other.test", with_accounts=True, **ROOT, now=NOW + 5)
+    add_domain(store, "other.test", **ROOT, now=NOW + 10)
+    add_account(store, EVE, None, **ROOT, now=NOW + 20)
+    rows = overseeing.audited(means, who(people["root"]), domain="other.test").rows
+    assert [(row.login, row.kind) for row in rows] == [(EVE, "account-added")]
 
 
 # ---- who is slowed down

@@ -37,7 +37,7 @@ CARE = (
     "set-account add-account remove-account reset-password reset-factors enrolment-code revoke-app-passwords "
     "close-sessions sign-out add-alias remove-alias clear-throttle set-domain"
 )
-SITES = "erase-account export-account set-role set-recovery-address add-domain remove-domain set-site"
+SITES = "erase-account export-account set-role set-recovery-address add-domain remove-domain set-site revoke-api-token"
 OVER = {
     Role.USER: set(),
     Role.AUDITOR: {Role.USER, Role.AUDITOR, Role.DOMAIN_ADMIN, Role.SITE_ADMIN},

@@ -16,7 +16,7 @@ from mailauth.accounts.mailboxes import set_account, set_web_password
 from mailauth.accounts.portalsessions import SignedOut, Stage
 from mailauth.accounts.steps import Refusal, Wait
 from mailauth.interfaces import WebMatch
-from portal_people import ALICE, NOW, PEER, ROOT, all_at_once, means_of, person
+from portal_people import ALICE, NOW, PEER, ROOT, all_at_once, knows_device, means_of, person
 
 
 @pytest.fixture
@@ -226,9 +226,9 @@ def test_a_language_is_of_the_session_and_then_of_the_account(means, alice):
 def test_an_unknown_browser_is_told_to_the_owner_once(database, means, alice):
     alice.begin()
     device = alice.device
-    assert signin.knows_device(means.store, device, alice.account_id)
-    assert not signin.knows_device(means.store, device, alice.account_id + 1)
-    assert not signin.knows_device(means.store, "", alice.account_id)
+    assert knows_device(means.store, device, alice.account_id)
+    assert not knows_device(means.store, device, alice.account_id + 1)
+    assert not knows_device(means.store, "", alice.account_id)
     alice.begin()
     assert alice.device == device
     assert notices(database, alice.account_id) == []
@@ -245,7 +245,7 @@ def test_a_browser_may_be_known_to_several_accounts(means, alice):
     bob.device = alice.device
     bob.begin()
     assert bob.device == alice.device
-    assert signin.knows_device(means.store, bob.device, bob.account_id)
+    assert knows_device(means.store, bob.device, bob.account_id)
 
 
 def test_one_code_used_fifty_times_at_once_lets_in_once(means, alice):

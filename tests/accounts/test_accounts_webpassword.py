@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mailauth.accounts import clientpasswords, erasure, portalsessions, recovery, signin, tokens, vouchers, webpassword
+from mailauth.accounts import clientpasswords, erasure, portalsessions, recovery, tokens, vouchers, webpassword
 from mailauth.accounts.aliases import add_alias
 from mailauth.accounts.apppasswords import listed, mint, revoke
 from mailauth.accounts.freshproof import NotProven
@@ -21,7 +21,7 @@ from mailauth.store.observations import Observations
 from mailauth.store.observations import write as write_observations
 from mailauth.store.upkeep import DAY_S
 from mailauth.verdict import Reason, Reject
-from portal_people import ALICE, NOW, PEER, ROOT, means_of, person
+from portal_people import ALICE, NOW, PEER, ROOT, knows_device, means_of, person
 
 HOME, HOTEL = "192.0.2.1", "198.51.100.9"
 
@@ -81,7 +81,7 @@ def test_another_web_password_signs_all_others_out_and_deletes_what_was_ticked(d
     assert [view.id for view in listed(store, ALICE)] == [second]
     assert alice.stage is portalsessions.Stage.IN
     assert portalsessions.find(means, other, now=alice.now) is None
-    assert not signin.knows_device(store, device, alice.account_id)
+    assert not knows_device(store, device, alice.account_id)
     assert database.run("SELECT web_record FROM accounts") == [("plain:new",)]
     with pytest.raises(SignedOut):
         webpassword.change(means, alice.session, WebMatch(alice.account_id + 1, ALICE), "plain:x", (), now=alice.now)

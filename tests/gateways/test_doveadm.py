@@ -80,6 +80,12 @@ async def test_one_device_is_named_by_its_field() -> None:
     assert json.loads(there.heard[0].partition(b"\r\n\r\n")[2])[0][1] == {"mask": ["7"], "passdbField": "user_app"}
 
 
+async def test_dovecot_2_4_counts_what_it_ended() -> None:
+    for answer, was_there in ((b"0", False), (b"2", True)):
+        async with dovecot(ok(b'[["doveadmResponse",[{"count":"%b"}],"mailauth"]]' % answer)) as there:
+            assert await there.doveadm.kick("7", PATIENCE_S, passdb_field="user_app") is was_there
+
+
 async def test_a_password_is_forgotten_by_the_user_s_name() -> None:
     async with dovecot(ok(b'[["doveadmResponse",[{"entries":"0"}],"mailauth"]]')) as there:
         await there.doveadm.forget("alice@example.test", PATIENCE_S)

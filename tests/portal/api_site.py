@@ -129,6 +129,11 @@ class Api:
         hashing, ring = site.hashing, site.ring
         return apppasswords.mint(site.store, ring, hashing, login, label=label, now=site.clock() - 60, **MAKER).id
 
+    def spare_token(self, login: str = ALICE) -> int:
+        """The id of an API token of this account."""
+        now = self.site.clock() - 60
+        return tokens.add(self.site.store, login, label="spare", scopes=["own:read"], now=now, **MAKER).id
+
     def alias(self, address: str, login: str = BOB) -> str:
         return aliases.add_alias(self.site.store, login, address, **MAKER)
 

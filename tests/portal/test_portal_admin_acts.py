@@ -21,7 +21,7 @@ from portal_administrators import (
 )
 from portal_site import PASSWORD, Plain, Reply, Site
 
-from mailauth.accounts import administration, aliases, apppasswords, roleholders
+from mailauth.accounts import administration, aliases, apppasswords, roleholders, tokens
 from mailauth.accounts.changes import AccountChange, PolicyChange
 from mailauth.accounts.domains import list_domains, show_domain
 from mailauth.accounts.history import audit
@@ -37,6 +37,7 @@ from mailauth.store.faults import Clash
 ACTOR = {"actor": "test"}
 PAGE = f"/admin/accounts/{ALICE}"
 NASTY = "<script>alert(1)</script>\"'&amp;{name} \u05d0\u05d1"
+MARKUP = NASTY.partition(" ")[0]
 
 
 @pytest.fixture
@@ -176,6 +177,39 @@ async def test_app_passwords_that_are_not_there_are_not_asked_for(site: Site, ro
         assert page.path == PAGE
         assert "tick at least one" in page.text or "not there any more" in page.text
     assert len(apppasswords.listed(site.store, ALICE)) == len(apppasswords.listed(site.store, EVE)) == 1
+
+
+async def test_an_api_token_of_somebody_else_is_revoked_by_the_site_only(site: Site, root: Admin, chief: Admin) -> None:
+    kept, doomed = [
+        tokens.add(site.store, ALICE, label=label, scopes=["own:read"], now=site.clock(), **ACTOR)
+        for label in ("Calendar", MARKUP)
+    ]
+    foreign = tokens.add(site.store, EVE, label="Eve's", scopes=["own:read"], now=site.clock(), **ACTOR)
+    page = await chief.get(PAGE)
+    assert "Calendar" in page.text and "revoke-token" not in page.html
+    page = await root.get(PAGE)
+    assert (page.html.count("/revoke-token"), MARKUP in page.text) == (2, True)
+    for wrong in ("", "x", str(foreign.id), "9" * 30):
+        page = await root.browser.follow(await root.browser.post(f"{PAGE}/revoke-token", token=wrong))
+        assert (page.path, "not there any more" in page.text) == (PAGE, True), wrong
+    proof = await root.browser.follow(await root.browser.post(f"{PAGE}/revoke-token", token=doomed.id))
+    assert f"Revoke the API token “{MARKUP}” of {ALICE}" in proof.text
+    assert tokens.caller(site.store, doomed.token, peer="", now=site.clock()) is not None
+    page = await root.prove(proof)
+    assert f"The API token “{MARKUP}” of {ALICE} is revoked." in page.text
+    assert tokens.caller(site.store, doomed.token, peer="", now=site.clock()) is None
+    for one in (kept, foreign):
+        assert tokens.caller(site.store, one.token, peer="", now=site.clock()) is not None
+    (row,) = [row for row in audit(site.store, ALICE) if row.kind == "api-token-revoked"]
+    assert (row.actor, row.label) == ("portal:root@example.test", MARKUP)
+
+
+async def test_an_api_token_that_is_gone_meanwhile_is_said_so_after_the_proof(site: Site, root: Admin) -> None:
+    made = tokens.add(site.store, ALICE, label="Calendar", scopes=["own:read"], now=site.clock(), **ACTOR)
+    await root.get(PAGE)
+    proof = await root.browser.follow(await root.browser.post(f"{PAGE}/revoke-token", token=made.id))
+    tokens.revoke(site.store, made.id, **ACTOR)
+    assert "not there any more" in (await root.prove(proof)).text
 
 
 async def test_app_passwords_deleted_meanwhile_are_said_so_after_the_proof(site: Site, root: Admin) -> None:
@@ -339,6 +373,7 @@ async def test_aliases_are_added_and_removed(site: Site, root: Admin, chief: Adm
     assert f"{ALICE} has the alias sales@example.test now." in page.text
     for admin, alias, told in (
         (chief, "sales@other.test", "not in one of your domains"),
+        (chief, "abuse@example.test", "speaks for the whole domain"),
         (root, "x@nowhere.test", "not in one of your domains"),
         (root, EVE, "an account of its own"),
         (root, "sales@example.test", "another account already"),
@@ -566,6 +601,25 @@ async def test_the_audit_log_is_read_backwards_page_by_page(site: Site, root: Ad
         f"login={quote(NASTY)}",
     ):
         assert (await root.get(f"/admin/audit?{query}")).status == 200
+
+
+async def test_the_audit_log_of_a_domain_is_read_page_by_page_by_its_administrator(site: Site, chief: Admin) -> None:
+    with site.store.transaction() as tx:
+        tx.write("UPDATE domains SET created_at = 1")
+    for number in range(70):
+        add_account(site.store, f"p{number:03}@example.test", None, **ACTOR, now=site.clock() + number)
+        add_account(site.store, f"p{number:03}@other.test", None, **ACTOR, now=site.clock() + number)
+    page = await chief.get("/admin/domains/example.test")
+    assert 'href="/admin/domains/example.test/audit"' in page.html
+    found, path = set(), "/admin/domains/example.test/audit"
+    while path:
+        page = await chief.get(path)
+        assert "Audit log of example.test" in page.text and "@other.test" not in page.text
+        found |= {number for number in range(70) if f"p{number:03}@example.test" in page.text}
+        path = following(page)
+    assert found == set(range(70))
+    for query in ("at=nan&before=1", "before=-1"):
+        assert (await chief.get(f"/admin/domains/EXAMPLE.test/audit?{query}")).status == 200
 
 
 async def test_what_programs_call_themselves_is_text_everywhere(site: Site, root: Admin) -> None:

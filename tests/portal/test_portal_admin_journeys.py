@@ -84,6 +84,7 @@ PATHS = {
     "admin-report": "/admin/report",
     "admin-throttle": "/admin/throttle",
     "admin-audit": "/admin/audit",
+    "admin-domain-audit": "/admin/domains/example.test/audit",
     "admin-nothing": "/admin/accounts/nobody@example.test",
 }
 

@@ -53,6 +53,7 @@ MAY: dict[str, set[str]] = {
     "make-enrolment-code": CHIEFS,
     "revoke-app-password": CHIEFS,
     "revoke-app-passwords": CHIEFS,
+    "revoke-api-token": SITE,
     "close-connections": CHIEFS,
     "sign-out": CHIEFS,
     "add-alias": CHIEFS,
@@ -124,6 +125,8 @@ def arguments(api: Api, name: str, login: str) -> dict[str, Any]:
             return {"login": login, "body": {"address": "away@elsewhere.test"}}
         case "revoke-app-password":
             return {"login": login, "id": api.mint(login)}
+        case "revoke-api-token":
+            return {"login": login, "id": api.spare_token(login)}
         case "add-alias":
             return {"login": login, "body": {"alias": f"{one}@{domain}"}}
         case "remove-alias":
@@ -131,7 +134,7 @@ def arguments(api: Api, name: str, login: str) -> dict[str, Any]:
         case "show-domain":
             return {"name": domain}
         case "set-domain":
-            return {"name": domain, "body": {"pop3": False}}
+            return {"name": domain, "body": {"max_app_passwords": 3}}
         case "remove-domain":
             return {"name": domain, "query": {"with_accounts": "true"}}
         case "add-domain":

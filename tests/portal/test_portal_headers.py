@@ -141,6 +141,22 @@ async def test_a_store_that_is_gone_is_a_fault_of_ours_on_every_page(
     assert "StoreUnavailable: the disk of the database is full" in caplog.text  # for the operator
 
 
+async def test_a_change_of_which_nobody_knows_is_not_said_to_have_failed(
+    site: Site, alice: Browser, monkeypatch, caplog
+) -> None:
+    from mailauth.store.faults import CommitUnknown  # noqa: PLC0415
+
+    def lost(*_: object, **__: object) -> None:
+        raise CommitUnknown("the connection was lost")
+
+    monkeypatch.setattr("mailauth.accounts.clientpasswords.turn_on", lost)
+    await alice.get("/mode")
+    answer = await alice.post("/mode", mode="on")
+    assert (answer.status, answer.response.headers["retry-after"]) == (503, "30")
+    assert "Look how it stands before you try again" in answer.text and "nothing is lost" not in answer.text
+    assert "CommitUnknown: the connection was lost" in caplog.text
+
+
 # ---- where a request comes from
 
 

@@ -196,9 +196,8 @@ async def test_a_demanded_second_factor_comes_before_everything_else(tmp_path: P
         )
         await page.click(choice)
         await person.set_up(kind)
-        await page.wait_for_url("/")
+        await page.wait_for_url("/passwords")  # the page that was asked for first
         await view.seen_both("demanded-done")
-        await page.goto("/passwords")
         await expect(page.locator("p.lock")).to_be_visible()  # the switch is on, and says why it stays so
         await expect(page.locator('a[href="/mode"]')).to_have_count(0)
         await view.seen_both("demanded-locked")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import Any
 
 import pytest
 from markupsafe import escape
@@ -14,7 +15,8 @@ from mailauth.accounts import apppasswords, clientpasswords, freshproof, portals
 from mailauth.accounts.history import audit
 from mailauth.accounts.mailboxes import show_account
 from mailauth.factors.typed import visible
-from mailauth.interfaces import PolicyLevel
+from mailauth.interfaces import ELSEWHERE, NOT_YET, Answer, PolicyLevel
+from mailauth.store.changes import Effect
 
 SHOWN = re.compile(r'data-plain="([^"]*)"')
 DAY = 86400.0
@@ -447,6 +449,48 @@ async def test_deleting_is_confirmed_and_says_how_many_connections_end(site: Sit
     page = await alice.follow(await alice.post("/passwords/1/delete"))
     assert "“phone” is deleted. Mail connections closed: 0" in page.text
     assert listed(site) == []
+
+
+DOVECOT = "Dovecot at http://10.0.0.9:8080/doveadm/v1"
+REPORTS = {
+    "": (),
+    f"{ELSEWHERE}{DOVECOT}: ended what was open of {ALICE}, by whatever password\n": (
+        "Connections to another mail server were closed too",
+        "另一台邮件服务器上的连接也已断开",
+    ),
+    f"{NOT_YET}{DOVECOT}: sessions of {ALICE} may still be open, it is tried until they end: no answer\n": (
+        "Another mail server could not be reached",
+        "另一台邮件服务器暂时无法联系",
+    ),
+}
+
+
+@pytest.mark.parametrize("label", ["phone", "<b>&amp;", "電話" * 50, "הטלפון"])
+@pytest.mark.parametrize("which", ["one", "all"])
+async def test_deleting_says_what_other_mail_servers_have_said(
+    site: Site, alice: Browser, monkeypatch: pytest.MonkeyPatch, which: str, label: str
+) -> None:
+    delete = clientpasswords.delete
+    told: list[str] = []
+
+    def applied(*args: Any, effect: Effect, **more: Any) -> Any:
+        effect.answers = {f"mail{number}:1": Answer(0, "".join(told)) for number in (1, 2)}
+        effect.absent = ["mail3:1"]
+        return delete(*args, **more)
+
+    monkeypatch.setattr(clientpasswords, "delete", applied)
+    for language, place in (("en", 0), ("zh", 1)):
+        await alice.post("/language", language=language)
+        for told[:] in ([], list(REPORTS)[1:2], list(REPORTS)[2:], list(REPORTS)):
+            made = apppasswords.mint(site.store, site.ring, site.hashing, ALICE, label=label, actor="test").id
+            path = "/passwords/delete-all" if which == "all" else f"/passwords/{made}/delete"
+            await alice.get(path)
+            page = await alice.follow(await alice.post(path))
+            said = {text[place]: text[place] in page.text for line, text in REPORTS.items() if text}
+            assert said == {text[place]: line in told for line, text in REPORTS.items() if text}, page.text
+            assert ("did not answer", "没有回应")[place] in page.text
+            assert which == "all" or label in page.text.replace("\u2068", "").replace("\u2069", "")
+            assert "Dovecot" not in page.text and "10.0.0.9" not in page.html
 
 
 async def test_deleting_all_names_all(site: Site, alice: Browser) -> None:

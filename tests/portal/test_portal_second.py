@@ -271,6 +271,15 @@ async def test_a_gateway_that_is_down_is_not_the_users_fault(site: Site, hands: 
     assert "138" not in caplog.text
 
 
+async def test_who_comes_back_from_a_provider_is_led_to_the_page_he_asked_for_first(site: Site, hands: Hands) -> None:
+    browser = site.browser()
+    await browser.get("/signin")
+    await browser.follow(await browser.post("/signin", address=ALICE, password=PASSWORD, next="/activity"))
+    await browser.get("/signin/second/wechat")
+    page = await browser.follow(await browser.post("/signin/second/wechat", send="1"))
+    assert (await browser.get(await site.outside.consent(way_of(page)))).to == "/activity"
+
+
 @pytest.mark.parametrize("kind", ["wechat", "dingtalk"])
 async def test_w08_the_way_back_counts_once_in_its_session_and_for_the_bound_account(
     site: Site, hands: Hands, kind

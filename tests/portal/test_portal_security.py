@@ -390,6 +390,39 @@ async def test_w10_who_must_enrol_is_led_there_and_then_in(site: Site, hands: Ha
     assert (await site.browser(Cookie=f"mailauth-session={half}").get("/enrol")).to == "/signin"
 
 
+@pytest.mark.parametrize(
+    ("asked", "arrives"),
+    [
+        ("/activity?before=3&x=a%3Bb,c", "/activity?before=3&x=a%3Bb,c"),
+        ("/passwords/7/rename", "/passwords/7/rename"),
+        ("//evil.example/", "/"),
+        ("/\\evil.example", "/"),
+        ("https://evil.example/", "/"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["totp", "wechat"])
+async def test_who_had_to_enrol_comes_to_the_page_he_asked_for_first(
+    site: Site, hands: Hands, kind: str, asked: str, arrives: str
+) -> None:
+    site.change(two_factor=True)
+    browser = site.browser()
+    await browser.get("/signin")
+    page = await browser.follow(await browser.post("/signin", address=ALICE, password=PASSWORD, next=asked))
+    assert page.path == "/enrol"
+    page = await browser.follow(await browser.post(f"/enrol/{kind}/begin"))
+    assert (await hands.confirmed(browser, kind, page)).to == arrives
+
+
+async def test_a_page_that_was_asked_for_is_not_where_the_next_person_comes_to(site: Site, hands: Hands) -> None:
+    site.change(two_factor=True)
+    browser = site.browser()
+    await browser.get("/signin")
+    await browser.follow(await browser.post("/signin", address=ALICE, password=PASSWORD, next="/activity"))
+    await browser.sign_in()
+    page = await browser.follow(await browser.post("/enrol/totp/begin"))
+    assert (await hands.confirmed(browser, "totp", page)).to == "/"
+
+
 async def test_w10_later_an_administrators_code_is_needed_which_works_once(site: Site, hands: Hands) -> None:
     site.change(two_factor=True)
     with site.store.transaction() as tx:

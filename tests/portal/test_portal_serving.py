@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
+from api_site import ROOT, Api
 from portal_site import Site
 
 import servers
@@ -88,6 +89,68 @@ async def test_w19_a_head_without_an_end_is_refused(sqlite_database, ring) -> No
                 answer = b""
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
         writer.close()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_w19_a_head_of_more_than_16_kib_is_refused_whole_or_in_parts(sqlite_database, ring, at_once) -> None:
+    async with served(sqlite_database, ring) as (site, port, _):
+        host = site.origin.partition("//")[2]
+
+        def head(length: int) -> bytes:
+            return f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nX-Long: {'a' * length}\r\n\r\n".encode()
+
+        for length, status in ((15_000, b"200"), (16_400, b"431")):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            sent = head(length)
+            if at_once or status == b"200":
+                writer.write(sent)
+            else:
+                writer.write(sent[:16_400])  # more than is read of a head that does not end, and nothing after it
+            async with asyncio.timeout(30):
+                assert (await reader.readline()).split(b" ")[1] == status, length
+            writer.close()
+
+
+async def test_w19_the_head_is_measured_even_if_it_came_whole(sqlite_database, ring) -> None:
+    site = Site(sqlite_database.store, ring)
+    transport = httpx2.ASGITransport(app=serving.bounded(site.app))
+    async with httpx2.AsyncClient(transport=transport, base_url=site.origin) as client:
+        for headers, address, status in (
+            ({"X-Long": "a" * 16_000}, "/healthz", 200),
+            ({"X-Long": "a" * 60_000}, "/healthz", 431),
+            ({f"X-{number}": "a" * 100 for number in range(160)}, "/healthz", 431),
+            ({}, "/healthz?" + "a" * 16_400, 431),
+        ):
+            assert (await client.get(address, headers=headers)).status_code == status
+
+
+@pytest.mark.parametrize("address", ["/signin", "/api/v1/accounts/bob@example.test"])
+async def test_who_still_waits_when_the_program_ends_is_told_so(
+    sqlite_database, ring, monkeypatch, caplog, address
+) -> None:
+    monkeypatch.setattr(serving, "STOPPING_S", 0.1)
+    async with served(sqlite_database, ring) as (site, port, server):
+        api = Api(site)
+        api.people()
+        is_api = address.startswith("/api/")
+        kind = "application/json" if is_api else "application/x-www-form-urlencoded"
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = (
+            f"{'PATCH' if is_api else 'POST'} {address} HTTP/1.1\r\nHost: {site.origin.partition('//')[2]}\r\n"
+            f"Authorization: Bearer {api.token(ROOT)}\r\nExpect: 100-continue\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
+        )
+        writer.write(head.encode())
+        async with asyncio.timeout(30):
+            assert b" 100 " in await reader.readline()  # the body is being waited for
+            await server.stop()
+            answer = (await reader.read()).decode().lstrip()
+        writer.close()
+    status, _, rest = answer.partition("\r\n")
+    assert " 503 " in status
+    assert "\r\nretry-after: 30\r\n" in rest and "\r\ncontent-security-policy: " in rest
+    assert ("problems/unknown" if is_api else "whether it was done") in rest
+    assert "Exception in ASGI application" not in caplog.text
 
 
 async def test_w19_a_body_that_is_announced_and_does_not_come_is_given_up(sqlite_database, ring, monkeypatch) -> None:

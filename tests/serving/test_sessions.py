@@ -492,6 +492,20 @@ async def test_of_several_changes_each_says_what_it_ended(process: Process) -> N
     assert {name for name, client in clients.items() if not client.is_in} == HER_PHONE | {"bob", "bob's phone"}
 
 
+@pytest.mark.parametrize(
+    ("earlier", "takes"), [("app-password-added", ""), ("app-password-revoked", json.dumps({"app_passwords": [999]}))]
+)
+async def test_a_change_says_nothing_of_what_the_next_one_ends(process: Process, earlier: str, takes: str) -> None:
+    """The earlier one is applied late: what the store says by then is what the later one has made of it."""
+    phone = await process.log_in(PHONE)
+    [id_] = [stored.id for _, stored in process.passdb.app_passwords[ALICE] if stored.record == f"plain:{PHONE}"]
+    process.app_password(ALICE, PHONE, revoked=True)
+    assert await process.apply(process.change(earlier, takes=takes)) == 0
+    assert phone.is_in
+    assert await process.apply(process.change("app-password-revoked", takes=json.dumps({"app_passwords": [id_]}))) == 1
+    assert not phone.is_in
+
+
 async def test_one_account_is_read_once_for_all_its_sessions(process: Process) -> None:
     for _ in range(5):
         await process.log_in(PHONE)

@@ -96,11 +96,11 @@ def test_another_layout_is_told(asking: Asking, folder: Path) -> None:
         dovecot.plan(asking(folder))
 
 
-@pytest.mark.parametrize("kind", ["dovecot-lua", "dovecot-grant"])
-def test_for_2_4_elsewhere_in_its_own_syntax(asking: Asking, tmp_path: Path, kind: str) -> None:
-    plan = dovecot.plan(asking(tmp_path, version="2.4.1", address="192.0.2.5:8412"), kind, "192.0.2.6:8414")
+def test_for_2_4_elsewhere_in_its_own_syntax(asking: Asking, tmp_path: Path) -> None:
+    told = asking(tmp_path, version="2.4.1", address="192.0.2.5:8412")
+    plan = dovecot.plan(told, "dovecot-lua", "192.0.2.6:8414")
     text = by_path(plan)["auth-mailauth.conf.ext"]
-    assert ("passdb lua {\n  lua_file = " if kind == "dovecot-lua" else "passdb oauth2 {\n  mechanisms_filter") in text
+    assert "passdb lua {\n  lua_file = " in text
     assert "driver =" not in text
     assert "    listen = 192.0.2.6\n" in text
     assert "mailauth-settings.lua" not in by_path(plan)
@@ -109,6 +109,11 @@ def test_for_2_4_elsewhere_in_its_own_syntax(asking: Asking, tmp_path: Path, kin
     assert plan.table.keys["kick_by"] == "app-password"
     assert plan.table.keys["doveadm_url"] == "http://192.0.2.6:8414"
     assert table_file(asking(), plan.table).text
+
+
+def test_the_grant_is_nothing_for_2_4(asking: Asking) -> None:
+    with pytest.raises(CannotSetUp, match="takes every refusal by the password grant for a fault"):
+        dovecot.plan(asking(version="2.4.1"), "dovecot-grant")
 
 
 def test_what_is_too_old_is_told(asking: Asking) -> None:

@@ -249,3 +249,44 @@ def imap_server(*, broken: bool = False) -> Iterator[ImapServer]:
         )
         with running([dovecot, "-F", "-c", str(config)], folder / "dovecot.out", port):
             yield ImapServer(port, tls_port, str(ca))
+
+
+@dataclass(frozen=True, slots=True)
+class Mariadb:
+    """A MariaDB. socket: where its root needs no password; port: on 127.0.0.1, and with TLS on 127.0.0.2."""
+
+    socket: Path
+    port: int
+    ca: Path
+
+
+@contextlib.contextmanager
+def mariadb() -> Iterator[Mariadb]:
+    """A private instance."""
+    daemon, install = program("mariadbd"), program("mariadb-install-db")
+    with tempfile.TemporaryDirectory(prefix="mailauth-mariadb-", ignore_cleanup_errors=True) as name:
+        folder, [port] = Path(name), free_ports(1)
+        who = pwd.getpwuid(os.geteuid()).pw_name
+        common = ["--no-defaults", f"--datadir={folder / 'data'}", f"--user={who}"]
+        subprocess.run(
+            [install, *common, "--auth-root-authentication-method=normal", "--skip-test-db"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        made = authority().issue_cert("127.0.0.2", common_name="127.0.0.2")
+        authority().cert_pem.write_to_path(str(folder / "ca.pem"))
+        (folder / "server.pem").write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+        made.private_key_pem.write_to_path(str(folder / "server.key"))
+        options = [
+            f"--socket={folder / 'socket'}",
+            f"--pid-file={folder / 'pid'}",
+            "--bind-address=127.0.0.1,127.0.0.2",
+            f"--port={port}",
+            "--innodb-buffer-pool-size=8M",
+            "--skip-name-resolve",
+            f"--ssl-cert={folder / 'server.pem'}",
+            f"--ssl-key={folder / 'server.key'}",
+        ]
+        with running([daemon, *common, *options], folder / "log", port):
+            yield Mariadb(folder / "socket", port, folder / "ca.pem")

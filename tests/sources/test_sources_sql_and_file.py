@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import pymysql
 import pytest
+from daemons import Mariadb, mariadb
 
 import postgres
 from doubles import PlainHashes
@@ -31,7 +34,30 @@ class Hashes(PlainHashes):
         return records.verify(record, secret)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[Mariadb]:
+    with mariadb() as server:
+        yield server
+
+
+def as_root(server: Mariadb) -> pymysql.Connection:
+    return pymysql.connect(unix_socket=str(server.socket), user="root", autocommit=True, charset="utf8mb4")
+
+
+@pytest.fixture
+def users_in_mariadb(mariadb_server: Mariadb) -> Iterator[str]:
+    """The name of a database, and of a user who reads it with the password `who asks`."""
+    name = "mail_" + secrets.token_hex(4)
+    with closing(as_root(mariadb_server)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
+        cursor.execute(f"CREATE USER {name} IDENTIFIED BY 'who asks'")
+        cursor.execute(f"GRANT SELECT ON {name}.* TO {name}")
+        yield name
+        cursor.execute(f"DROP DATABASE {name}")
+        cursor.execute(f"DROP USER {name}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database with users."""
     rows = [
@@ -50,6 +76,13 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             connection.execute(create)
             connection.executemany("INSERT INTO users VALUES (?, ?, ?)", rows)
         yield f"sqlite:///{path}"
+        return
+    if request.param == "mysql":
+        server, name = request.getfixturevalue("mariadb_server"), request.getfixturevalue("users_in_mariadb")
+        with closing(as_root(server)) as root, root.cursor() as cursor:
+            cursor.execute(create.replace("users", f"{name}.users"))
+            cursor.executemany(f"INSERT INTO {name}.users VALUES (%s, %s, %s)", rows)
+        yield f"mysql://root@localhost/{name}?socket={server.socket}"
         return
     import psycopg  # noqa: PLC0415
 
@@ -87,6 +120,8 @@ async def test_placeholders_casts_and_percent_signs_stay_what_they_are(url):
     query = "SELECT password FROM users WHERE email = :local || '@' || :domain AND email LIKE '%@%'"
     if url.startswith("postgresql"):
         query = query.replace(":local", "CAST(:local AS text)") + " AND password::text <> ''"
+    if url.startswith("mysql"):
+        query = query.replace(":local || '@' || :domain", "CONCAT(:local, '@', :domain)")
     there = database(url, query)
     assert await there.check(ALICE, WEB)
     await there.close()
@@ -118,7 +153,8 @@ async def test_the_scheme_of_bare_passwords_can_be_said(url):
 
 
 async def test_a_database_that_is_not_there_is_a_fault(tmp_path):
-    for url in (f"sqlite:///{tmp_path}/none.db", "postgresql://nobody@127.0.0.1:1/none"):
+    urls = f"sqlite:///{tmp_path}/none.db", "postgresql://nobody@127.0.0.1:1/none", "mysql://nobody@127.0.0.1:1/none"
+    for url in urls:
         there = database(url)
         with pytest.raises(SourceUnavailable):
             await there.check(ALICE, WEB)
@@ -151,10 +187,63 @@ async def test_a_query_without_end_is_given_up(tmp_path):
             await there.check(ALICE, WEB)
 
 
+async def test_mysql_connections_that_went_stale_say_nothing_about_the_server(mariadb_server, users_in_mariadb):
+    url = f"mysql://{users_in_mariadb}@127.0.0.1:{mariadb_server.port}/{users_in_mariadb}"
+    there = database(url, "SELECT '{PLAIN}correct horse' WHERE :login <> ''", password="who asks")
+    assert await asyncio.gather(*[there.check(ALICE, WEB) for _ in range(5)]) == [True] * 5
+    with closing(as_root(mariadb_server)) as root, root.cursor() as cursor:
+        cursor.execute(f"KILL USER {users_in_mariadb}")
+    assert await there.check(ALICE, WEB)
+    await there.close()
+
+
+async def test_mysql_is_asked_in_whatever_mode_and_of_any_letters(mariadb_server, users_in_mariadb):
+    url = f"mysql://{users_in_mariadb}@127.0.0.1:{mariadb_server.port}/{users_in_mariadb}"
+    odd, table = "jörg\\'@example.test", f"{users_in_mariadb}.users"
+    with closing(as_root(mariadb_server)) as root, root.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {table} (email VARCHAR(200) CHARACTER SET latin1, password TEXT)")
+        cursor.execute(f"INSERT INTO {table} VALUES (%s, %s)", [odd, "{PLAIN}correct horse"])
+        for mode in ("", "NO_BACKSLASH_ESCAPES", "ANSI_QUOTES"):
+            cursor.execute("SET GLOBAL sql_mode = %s", [mode])
+            there = database(url, "SELECT password FROM users WHERE email = :login", password="who asks")
+            assert await there.check(odd, WEB)
+            for nobody in ("jörg'@example.test", "\\' OR 1=1 -- "):
+                assert not await there.check(nobody, WEB)
+            with pytest.raises(SourceUnavailable):  # the column cannot hold such letters, and the server says so
+                await there.check("張@example.test", WEB)
+            await there.close()
+        cursor.execute("SET GLOBAL sql_mode = DEFAULT")
+
+
+async def test_mysql_on_another_machine_is_asked_by_tls_and_its_certificate_is_verified(
+    mariadb_server, users_in_mariadb
+):
+    url = f"mysql://{users_in_mariadb}@127.0.0.2:{mariadb_server.port}/{users_in_mariadb}"
+    query = "SELECT IF(VARIABLE_VALUE <> '', '{PLAIN}correct horse', '') FROM information_schema.SESSION_STATUS "
+    query += "WHERE VARIABLE_NAME = 'Ssl_cipher' AND :login <> ''"
+    there = database(url, query, password="who asks", ca=str(mariadb_server.ca))
+    assert await there.check(ALICE, WEB)
+    await there.close()
+    unknown = database(url, query, password="who asks")
+    with pytest.raises(SourceUnavailable):
+        await unknown.check(ALICE, WEB)
+    await unknown.close()
+
+
+async def test_a_wrong_password_of_ours_is_a_fault_that_quotes_nothing(mariadb_server, users_in_mariadb):
+    url = f"mysql://{users_in_mariadb}@127.0.0.1:{mariadb_server.port}/{users_in_mariadb}"
+    there = database(url, "SELECT :login", password="another")
+    with pytest.raises(SourceUnavailable) as fault:
+        await there.check(ALICE, WEB)
+    assert str(fault.value) == "MySQL: OperationalError (1045)"
+
+
 @pytest.mark.parametrize(
     ("options", "key"),
     [
-        ({"url": "mysql://u@h/d"}, "url"),
+        ({"url": "mysql://u:secret@h/d"}, "url"),
+        ({"url": "mysql://u@h/d", "ca": "/none.pem"}, "ca"),
+        ({"url": "oracle://u@h/d"}, "url"),
         ({"url": "postgresql://u:secret@h/d"}, "url"),
         ({"url": "sqlite:///"}, "url"),
         ({"query": "SELECT password FROM users"}, "query"),

@@ -8,7 +8,7 @@ from alembic.operations import Operations
 
 from mailauth.interfaces import StoreUnavailable
 from mailauth.store import upgrade as upgrading
-from mailauth.store.engine import open_store, resolved
+from mailauth.store.engine import open_store
 from mailauth.store.upgrade import HEAD, SchemaMismatch, StoreExists, create, current, require_current, upgrade
 
 
@@ -150,12 +150,6 @@ def test_the_files_are_the_owners_alone_and_the_folder_is_untouched(tmp_path, ri
 def test_a_store_in_a_folder_that_is_not_there_is_not_made(tmp_path, ring):
     with pytest.raises(StoreUnavailable, match="No such file"):
         create(open_store(f"sqlite:///{tmp_path / 'no' / 'mailauth.db'}"), ring)
-
-
-def test_relative_paths_are_relative_to_the_folder_given(tmp_path):
-    assert resolved("sqlite:///mailauth.db", tmp_path) == f"sqlite:///{tmp_path}/mailauth.db"
-    assert resolved("sqlite:////var/mailauth.db", tmp_path) == "sqlite:////var/mailauth.db"
-    assert resolved("postgresql://db/mail", tmp_path) == "postgresql://db/mail"
 
 
 def test_head_sorts_as_a_number():

@@ -1,4 +1,7 @@
-"""Aliases: further addresses an account sends as and receives at."""
+"""Aliases: further addresses an account sends as and receives at.
+
+Source: RFC 2142 (names of roles), CA/Browser Forum Baseline Requirements section 3.2.2.4.4 (names that prove a domain).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,20 @@ from mailauth.accounts.refusals import NoSuch, Refused
 from mailauth.accounts.unit import Unit, changing
 from mailauth.store.engine import Store
 from mailauth.store.faults import Clash
+
+# Who receives at one of these speaks for its domain: certificates are given for it, and complaints come to it.
+# RFC 2142 sections 4 to 6; names of departments, such as sales (section 3), say nothing.
+RESERVED = frozenset(
+    {
+        *("abuse", "noc", "security", "postmaster", "hostmaster", "webmaster", "www", "ftp", "uucp", "usenet", "news"),
+        *("admin", "administrator", "root", "mailer-daemon"),
+    }
+)
+
+
+def is_reserved(address: str) -> bool:
+    """Whether an address is one of its domain, and not of a person. address: folded."""
+    return address.rpartition("@")[0].partition("+")[0] in RESERVED
 
 
 def add_alias(store: Store, login: str, alias: str, *, actor: str, now: float | None = None) -> str:

@@ -20,6 +20,7 @@ from mailauth.accounts.refusals import Refused
 from mailauth.accounts.roles import Actor, Role, Target, Verb, denied, may_give, outranked
 from mailauth.accounts.sessions import closed_sessions
 from mailauth.accounts.throttled import Cleared, cleared
+from mailauth.accounts.tokens import TokenView, revoked_of
 from mailauth.accounts.unit import Unit
 from mailauth.accounts.views import AccountView, DomainView, SiteView
 from mailauth.accounts.vouchers import Voucher
@@ -135,6 +136,11 @@ def _revoke(deed: Deed) -> list[Revoked]:
     return apppasswords.revoke_rows(unit, deed.row, rows)
 
 
+def _revoke_token(deed: Deed) -> TokenView:
+    """id; label, for the words of the proof."""
+    return revoked_of(deed.unit, deed.row, deed.change["id"])
+
+
 def _close_sessions(deed: Deed) -> None:
     closed_sessions(deed.unit, deed.row)
 
@@ -146,11 +152,13 @@ def _sign_out(deed: Deed) -> int:
 
 
 def _add_alias(deed: Deed) -> str:
-    """alias."""
+    """alias. One that speaks for its domain (aliases.RESERVED) is given by a site administrator."""
     alias = folded(str(deed.change.get("alias", "")))
     domain = deed.unit.tx.row(deed.unit.sql.LOCK_DOMAIN, name=alias.rpartition("@")[2])
     if domain is None or denied(deed.actor, Verb.ADD_ALIAS, Target(domain_id=domain["id"])) is not None:
         raise Refused(f"{alias} is not in one of your domains", "not-your-domain")
+    if aliases.is_reserved(alias) and deed.actor.role is not Role.SITE_ADMIN:
+        raise Refused(f"{alias} speaks for its domain: a site administrator can give it to somebody", "reserved-name")
     aliases.added_alias(deed.unit, deed.row["login"], alias)
     return alias
 
@@ -171,7 +179,7 @@ def _set_domain(deed: Deed) -> DomainView:
     """The fields of changes.DomainChange that are to change."""
     change = _read(DomainChange, deed.change)
     _refuse_below_site(deed, change)
-    if change.enabled is False:
+    if False in (change.enabled, change.imap, change.pop3, change.smtp):
         _refuse_over_equals(deed)
     return domains.changed_domain(deed.unit, deed.row, change)
 
@@ -207,6 +215,7 @@ DEEDS: Mapping[Verb, Callable[[Deed], Any]] = {
     Verb.RESET_FACTORS: _reset_factors,
     Verb.ENROLMENT_CODE: _enrolment_code,
     Verb.REVOKE: _revoke,
+    Verb.REVOKE_TOKEN: _revoke_token,
     Verb.CLOSE_SESSIONS: _close_sessions,
     Verb.SIGN_OUT: _sign_out,
     Verb.ADD_ALIAS: _add_alias,
@@ -234,7 +243,8 @@ def _read(kind: type[T], change: Mapping[str, Any]) -> T:
 
 
 def _refuse_over_equals(deed: Deed) -> None:
-    """Nobody shuts a domain in which there is somebody of his own role or a higher one, himself included."""
+    """Nobody shuts a domain, or a service of it, in which there is somebody of his own role or a higher one, himself
+    included: it would be done to that account."""
     rows = deed.unit.tx.rows(deed.unit.sql.ROLES_IN_DOMAIN, domain_id=deed.row["id"])
     if not outranked(deed.actor, [Role(row["role"]) for row in rows]):
         raise Refused(f"{deed.row['name']} has an account of your own role or a higher one", "over-equals")

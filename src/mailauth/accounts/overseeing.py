@@ -115,17 +115,19 @@ def audited(
     who: Administrator,
     login: str = "",
     *,
+    domain: str = "",
     before: tuple[float, int] | None = None,
     limit: int = AUDIT_ROWS,
     now: float | None = None,
 ) -> AuditPage:
-    """A page of the audit log: of one login, which need not exist any more, or of all.
+    """A page of the audit log: of one login, which need not exist any more, of all logins of a domain, or of all.
 
-    A domain administrator names an account of his. Raises Denied, NoSuch, Refused, StoreUnavailable.
+    A domain administrator names an account or a domain of his; of a domain are those since it was added.
+    Raises Denied, NoSuch, Refused, StoreUnavailable.
     """
     at, row_id = LAST if before is None else before
     with looking(means.store, now) as unit:
-        which, whose = _audited(unit, who, login)
+        which, whose = _audited_domain(unit, who, domain) if domain else _audited(unit, who, login)
         rows = unit.tx.rows(unit.sql.AUDIT_BACKWARDS[which], at=at, row_id=row_id, page=limit + 1, **whose)
     shown = tuple([AuditRow(**row) for row in rows[:limit]])
     return AuditPage(shown, (shown[-1].at, shown[-1].id) if len(rows) > limit else None)
@@ -176,6 +178,13 @@ def _audited(unit: Unit, who: Administrator, login: str) -> tuple[str, dict[str,
         return "account", {"login": row["login"], "account_id": row["id"]}
     require_verb(unit, who, Verb.SHOW_AUDIT)
     return ("login", {"login": login[:MAX_LOGIN_BYTES]}) if login else ("everybody", {})
+
+
+def _audited_domain(unit: Unit, who: Administrator, domain: str) -> tuple[str, dict[str, Any]]:
+    """The same, of a domain: whoever had the name before it was added has nothing to do with it."""
+    row = domain_row(unit, folded_domain(domain))
+    require_verb(unit, who, Verb.SHOW_AUDIT, Target(domain_id=row["id"]))
+    return "domain", {"domain": row["name"], "since": row["created_at"]}
 
 
 def _is_account_of(view: ThrottledView, domains: tuple[str, ...]) -> bool:

@@ -42,6 +42,7 @@ class Verb(StrEnum):
     RESET_FACTORS = "reset-factors"
     ENROLMENT_CODE = "enrolment-code"
     REVOKE = "revoke-app-passwords"
+    REVOKE_TOKEN = "revoke-api-token"  # noqa: S105
     CLOSE_SESSIONS = "close-sessions"
     SIGN_OUT = "sign-out"
     ADD_ALIAS = "add-alias"
@@ -91,6 +92,7 @@ OF_SITE = frozenset(
         Verb.EXPORT_ACCOUNT,
         Verb.SET_ROLE,
         Verb.SET_RECOVERY_ADDRESS,
+        Verb.REVOKE_TOKEN,
         Verb.ADD_DOMAIN,
         Verb.REMOVE_DOMAIN,
         Verb.SET_SITE,

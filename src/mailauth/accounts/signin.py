@@ -121,12 +121,6 @@ def note_refused(store: Store, login: str, *, peer: str, agent: str, now: float 
         )
 
 
-def knows_device(store: Store, device: str, account_id: int) -> bool:
-    """Whether somebody has signed in to this account from the browser with this cookie. Raises StoreUnavailable."""
-    with store.reading() as tx:
-        return tx.row(store.sql.DEVICE, row_id=bearer.digest(device), account_id=account_id) is not None
-
-
 def _may_begin(row: Row, match: WebMatch) -> bool:
     if row["login"] != match.login or not row["enabled"] or not row["domain_enabled"]:
         return False

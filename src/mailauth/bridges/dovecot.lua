@@ -18,7 +18,18 @@ local RESULTS = {
   expired = dovecot.auth.PASSDB_RESULT_PASS_EXPIRED,
 }
 local NOT_NOW = dovecot.auth.PASSDB_RESULT_INTERNAL_FAILURE
-local SAID = { "service", "rip", "lip", "rport", "lport", "secured", "session", "local_name", "client_id" }
+-- What is told of an attempt, as 2.3 calls it, and as 2.4 does where that is something else.
+local SAID = {
+  service = "protocol",
+  rip = "remote_ip",
+  lip = "local_ip",
+  rport = "remote_port",
+  lport = "local_port",
+  secured = "secured",
+  session = "session",
+  local_name = "local_name",
+  client_id = "client_id",
+}
 
 function script_init(args)
   for _, name in ipairs({ "url", "token_file" }) do
@@ -43,11 +54,11 @@ local function http_client()
     })
     if not told then -- 2.4 has other names for these, and minds those it does not know
       made = dovecot.http.client({
-        http_client_request_timeout = PATIENCE_MSECS .. "ms",
-        http_client_request_absolute_timeout = PATIENCE_MSECS .. "ms",
-        http_client_request_max_attempts = 1,
-        http_client_request_max_redirects = 0,
-        http_client_user_agent = "dovecot-mailauth",
+        request_timeout = PATIENCE_MSECS .. "ms",
+        request_absolute_timeout = PATIENCE_MSECS .. "ms",
+        request_max_attempts = 1,
+        request_max_redirects = 0,
+        user_agent = "dovecot-mailauth",
       })
     end
     client = made
@@ -69,11 +80,17 @@ local function encoded(text)
   end))
 end
 
+-- What is known of an attempt under this name, if anything is; 2.3 minds names that it does not know.
+local function known(req, name)
+  local told, value = pcall(function() return req[name] end)
+  return told and value ~= "" and value or nil
+end
+
 local function form(req, password)
   local pairs_of_it = { "user=" .. encoded(req.user or ""), "password=" .. encoded(password) }
-  for _, name in ipairs(SAID) do
-    local known, value = pcall(function() return req[name] end)
-    if known and value ~= nil and value ~= "" then
+  for name, since_24 in pairs(SAID) do
+    local value = known(req, name) or known(req, since_24)
+    if value then
       pairs_of_it[#pairs_of_it + 1] = name .. "=" .. encoded(tostring(value))
     end
   end
@@ -103,10 +120,12 @@ function auth_password_verify(req, password)
   end
   if answer == nil then
     dovecot.i_error("mailauth could not be asked: " .. why)
-    return NOT_NOW, {}
+    return NOT_NOW, ""
   end
   if answer.result == "ok" and answer.user then
-    return dovecot.auth.PASSDB_RESULT_OK, { user = answer.user, user_app = answer.user_app }
+    -- 2.4 knows a session by its user_ fields: while it is being logged in by the passdb's, afterwards by the userdb's.
+    local fields = { user = answer.user, user_app = answer.user_app, userdb_user_app = answer.user_app }
+    return dovecot.auth.PASSDB_RESULT_OK, fields
   end
-  return RESULTS[answer.result] or NOT_NOW, {}
+  return RESULTS[answer.result] or NOT_NOW, "" -- no fields: what 2.3 and 2.4 both take
 end

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from mailauth.interfaces import ELSEWHERE, StoreUnavailable
+from mailauth.interfaces import StoreUnavailable
 from mailauth.store.changes import Effect
 from mailauth.store.faults import CommitUnknown
 
@@ -53,6 +53,5 @@ def plain(effect: Effect) -> dict[str, Any]:
 
 
 def elsewhere(effect: Effect) -> list[str]:
-    """What became of sessions that mail servers hold which ask us; each process that serves has told the same."""
-    lines = [line for answer in effect.answers.values() for line in answer.report.splitlines()]
-    return sorted({line.removeprefix(ELSEWHERE) for line in lines if line.startswith(ELSEWHERE)})
+    """What became of sessions that mail servers hold which ask us."""
+    return sorted([*effect.ended_elsewhere, *effect.open_elsewhere])

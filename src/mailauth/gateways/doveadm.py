@@ -83,7 +83,7 @@ def _done(said: bytes) -> bool:
     try:
         ((word, result, _),) = json.loads(body)
         if word == "doveadmResponse":
-            return bool(result)
+            return result not in ([], [{"count": "0"}])  # 2.3, 2.4
         nobody = word == "error" and result["exitCode"] == NOBODY
     except (ValueError, TypeError, KeyError, RecursionError):
         raise NotReached("it answered what cannot be understood") from None

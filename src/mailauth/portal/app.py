@@ -18,6 +18,7 @@ from mailauth.interfaces import StoreUnavailable
 from mailauth.portal import failures
 from mailauth.portal.api import serving as api
 from mailauth.portal.api.problem import is_api
+from mailauth.portal.ending import Ending
 from mailauth.portal.forwarded import HEALTH, Forwarded, Networks
 from mailauth.portal.guards import Gate, Page
 from mailauth.portal.headers import Guarding
@@ -47,11 +48,17 @@ def portal(
         """Say to a page of somebody else's that it may not."""
         if is_api(scope["path"]):
             await api.foreign(scope, receive, send)
-            return
-        visit = arrived(house, Request({**scope, "app": inner, "state": {}}, receive))
-        await failures.page(visit, failures.FORBIDDEN)(scope, receive, send)
+        else:
+            await said(scope, failures.FORBIDDEN)(scope, receive, send)
 
-    return Forwarded(Guarding(inner, house.origin, foreign), house.origin, proxies)
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        """Say that the program ends."""
+        await (api.late if is_api(scope["path"]) else said(scope, failures.UNKNOWN))(scope, receive, send)
+
+    def said(scope: Scope, failure: failures.Failure) -> Response:
+        return failures.page(arrived(house, Request({**scope, "app": inner, "state": {}})), failure)
+
+    return Forwarded(Guarding(Ending(inner, late), house.origin, foreign), house.origin, proxies)
 
 
 def _static(file: StaticFile) -> Callable[[Request], object]:

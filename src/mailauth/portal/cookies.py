@@ -1,7 +1,8 @@
 """The cookies of the portal: what they are called, and how they are set.
 
 Source: RFC 6265bis section 4.1.3.2 (`__Host-`). Rule: none is readable by scripts. They hold random tokens, a language,
-a sentence to be said once, and for some minutes what somebody has just typed; no password and no code.
+a sentence to be said once, and for some minutes where somebody wants to go and what he has just typed; no password and
+no code.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 SESSION, DEVICE, FORM, LANGUAGE = "session", "device", "form", "language"
-SAID, WAYS, NUMBER, TYPED = "said", "ways", "number", "typed"
+SAID, WAYS, NUMBER, TYPED, WANTED = "said", "ways", "number", "typed", "wanted"
 YEAR_S, MINUTE_S = 365 * 86400, 60
 SOON_S = 15 * MINUTE_S
-LASTS_S = {DEVICE: YEAR_S, LANGUAGE: YEAR_S, SAID: MINUTE_S, WAYS: SOON_S, NUMBER: SOON_S, TYPED: SOON_S}
+LASTS_S = {
+    DEVICE: YEAR_S,
+    LANGUAGE: YEAR_S,
+    SAID: MINUTE_S,
+    **dict.fromkeys((WAYS, NUMBER, TYPED, WANTED), SOON_S),
+}
 MAX_SAID_BYTES = 2048
 MAX_TYPED_BYTES = 3500  # browsers keep 4096 of a cookie
 NEVER_KEPT = frozenset({"csrf", "password", "current", "new", "again", "code", "credential", "question", "proof"})
@@ -58,7 +64,7 @@ class Jar:
 
     def say(self, response: Response, said: Said) -> None:
         """Have the next page say this."""
-        text = json.dumps([said.key, dict(said.values)]).encode()
+        text = json.dumps([said.key, dict(said.values)], ensure_ascii=False).encode()
         self.set(response, SAID, base64.urlsafe_b64encode(text).decode())
 
     def keep(self, response: Response, path: str, fields: Mapping[str, tuple[str, ...]]) -> None:

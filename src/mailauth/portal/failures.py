@@ -18,7 +18,7 @@ from mailauth.interfaces import BadRecord, HashUnavailable, PoolBusy, SourceUnav
 from mailauth.portal.forms import BadForm, TooLong
 from mailauth.portal.house import House
 from mailauth.portal.visit import Visit, arrived
-from mailauth.store.faults import Clash
+from mailauth.store.faults import Clash, CommitUnknown
 from mailauth.store.highwater import StoreBehind
 
 log = logging.getLogger(__name__)
@@ -42,10 +42,12 @@ TOO_LONG = Failure(413, "too_long")
 CONFLICT = Failure(409, "conflict")
 BUG = Failure(500, "bug")
 UNAVAILABLE = Failure(503, "unavailable", {"retry-after": "30"})
+UNKNOWN = Failure(503, "unknown", {"retry-after": "30"})
 
 BY_STATUS = {failure.status: failure for failure in (NOT_FOUND, FORBIDDEN, BAD_REQUEST, METHOD, TOO_LONG)}
 BY_EXCEPTION: dict[type[Exception], Failure] = {
     StoreUnavailable: UNAVAILABLE,
+    CommitUnknown: UNKNOWN,
     PoolBusy: UNAVAILABLE,
     SourceUnavailable: UNAVAILABLE,
     HashUnavailable: UNAVAILABLE,
@@ -81,7 +83,7 @@ def handlers(house: House) -> dict[Any, Any]:
 
     async def raised(request: Request, fault: Exception) -> Response:
         failure = next(BY_EXCEPTION[kind] for kind in type(fault).__mro__ if kind in BY_EXCEPTION)
-        if failure is UNAVAILABLE:
+        if failure.status == UNAVAILABLE.status:
             note(fault)
         return page(visit(request), failure)
 

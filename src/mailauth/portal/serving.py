@@ -11,16 +11,21 @@ import contextlib
 import logging
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 
+import h11
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_S = 20.0  # for the head of the first request
 KEEP_ALIVE_S = 15
 STOPPING_S = 5
-MAX_HEAD_BYTES = 32 * 1024
+MAX_HEAD_BYTES = 16 * 1024
+TOO_LONG = 431  # RFC 6585 section 5
+LAST_WORDS_S = 1.0  # for what is said to who still waits, when the time for answers is over
 MAX_CONNECTIONS = 2000
 
 
@@ -47,6 +52,17 @@ class PatientProtocol(H11Protocol):
         else:
             self._wait()
 
+    def send_400_response(self, msg: str) -> None:
+        """As uvicorn's, called while it handles what h11 found wrong; a head without an end has a status of its own."""
+        if getattr(sys.exception(), "error_status_hint", 0) != TOO_LONG:
+            super().send_400_response(msg)
+            return
+        body = b"The head of this request is too long.\n"
+        headers = [("content-type", "text/plain; charset=utf-8"), ("connection", "close")]
+        for event in (h11.Response(status_code=TOO_LONG, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
     def _wait(self) -> None:
         if self._waiting is None:
             self._waiting = self.loop.call_later(REQUEST_S, self._give_up)
@@ -66,7 +82,7 @@ class PortalServer(uvicorn.Server):
     def __init__(self, app: ASGIApp, sockets: list[socket.socket], tls: ssl.SSLContext | None) -> None:
         """tls: None: plain HTTP, for this machine or a proxy."""
         options = uvicorn.Config(
-            app,
+            bounded(app),
             http=PatientProtocol,
             ws="none",
             loop="none",
@@ -100,8 +116,11 @@ class PortalServer(uvicorn.Server):
     async def stop(self) -> None:
         """Accept no more, and give answers under way a little time."""
         self.should_exit = True
-        if self._task is not None:
-            await self._task
+        if self._task is None:
+            return
+        await self._task
+        if self.server_state.tasks:  # cancelled, and about to say so
+            await asyncio.wait(self.server_state.tasks, timeout=LAST_WORDS_S)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's; and say so."""
@@ -112,3 +131,20 @@ class PortalServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """None: uvicorn would take them from the program, and raise them again when it has ended."""
         yield
+
+
+def bounded(app: ASGIApp) -> ASGIApp:
+    """The application, for requests whose head is not too long: one that comes whole at once h11 does not measure."""
+    refusal = PlainTextResponse("The head of this request is too long.\n", TOO_LONG, {"connection": "close"})
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        is_too_long = scope["type"] == "http" and _head_bytes(scope) > MAX_HEAD_BYTES
+        await (refusal if is_too_long else app)(scope, receive, send)
+
+    return serve
+
+
+def _head_bytes(scope: Scope) -> int:
+    """Of the request line and the fields, but for spaces that mean nothing."""
+    fields = sum([len(name) + len(value) + len(": \r\n") for name, value in scope["headers"]])
+    return len(scope["raw_path"]) + len(scope["query_string"]) + fields

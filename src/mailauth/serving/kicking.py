@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mailauth.gateways.doveadm import Doveadm, NotReached
-from mailauth.interfaces import ELSEWHERE, Answer, Change
+from mailauth.interfaces import ELSEWHERE, NOT_YET, Answer, Change
 
 FIRST_S = 0.8  # whoever revokes waits for this try
 LATER_S = 5.0
@@ -62,7 +62,7 @@ class Kicker:
         lines: dict[int, list[str]] = {}
         for number, line in zip(targets.values(), told, strict=True):
             if line:
-                lines.setdefault(number, []).append(f"{ELSEWHERE}{line}\n")
+                lines.setdefault(number, []).append(f"{line}\n")
         return {number: Answer(0, "".join(these)) for number, these in lines.items()}
 
     async def close(self) -> None:
@@ -97,9 +97,10 @@ class Kicker:
             why = str(fault) or "no answer in time"
             log.error("%s: what is open of %s cannot be ended now: %s", self._name, target.mask, why)
             self._try_again(target)
-            return f"{self._name}: sessions of {target.mask} may still be open, it is tried until they end: {why}"
+            lasts = f"sessions of {target.mask} may still be open, it is tried until they end: {why}"
+            return f"{NOT_YET}{self._name}: {lasts}"
         which = "by these app passwords" if target.app_passwords else "by whatever password"
-        return f"{self._name}: ended what was open of {target.mask}, {which}"
+        return f"{ELSEWHERE}{self._name}: ended what was open of {target.mask}, {which}"
 
     def _try_again(self, target: Target) -> None:
         if len(self._waiting) >= MOST_WAITING:

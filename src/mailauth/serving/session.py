@@ -44,7 +44,11 @@ class Session:
 
 
 def weight(change: Change, session: Session) -> int:
-    """How likely this is why a session ends, of several changes that are applied together: 2 if it names its secret."""
+    """How likely this is why a session ends, of several changes that are applied together: 2 if it names its secret.
+
+    0: it cannot be. Then the session is not even judged, for what is read may be newer than this change: it would end
+    by one that comes later, and that one would be told that it had ended nobody.
+    """
     revoked = json.loads(change.takes or "{}").get("app_passwords")
     if change.kind in ENDING_NOBODY:
         return 0

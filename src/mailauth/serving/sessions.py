@@ -156,7 +156,8 @@ class LiveSessions:
         for change in changes:
             if change.kind not in {*self.orders, SESSIONS_CLOSED, SESSIONS_ASKED}:
                 for session in concerned[change.number]:
-                    if session not in causes or weight(change, session) > weight(causes[session], session):
+                    before = causes.get(session)
+                    if weight(change, session) > (0 if before is None else weight(before, session)):
                         causes[session] = change
         doomed = await self._doomed(causes)
         answers: dict[int, Answer] = {}

@@ -69,6 +69,11 @@ def plan(asked: Asked, kind: str = "", doveadm: str = DOVEADM) -> Plan:
     """What Dovecot needs. kind: of the bridge; "": as it is, else by what is installed. Raises CannotSetUp."""
     host = _host(asked)
     kind = kind or _kind(asked)
+    if kind == GRANT and host.is_new:
+        raise CannotSetUp(
+            f"Dovecot {host.version} takes every refusal by the password grant for a fault; install its Lua (on Debian: "
+            "apt install dovecot-auth-lua) and take --kind dovecot-lua"
+        )
     address = asked.address or USUAL[kind]
     bridge = asked.bridge(kind, address)
     token_file = "" if bridge is None or bridge.token_file is None else bridge.token_file.source
@@ -171,9 +176,6 @@ def _workers_group(host: Host) -> int | None:
 
 
 def _of_grant(host: Host, address: str, token: Shared) -> list[File]:
-    if host.is_new:
-        text = token.text
-        return [File(host.folder / "mailauth.token", text, PRIVATE, secret=text)]
     text = texts.grant(address, token.text)
     return [File(host.folder / "mailauth-grant.conf.ext", text, PRIVATE, secret=token.text)]
 

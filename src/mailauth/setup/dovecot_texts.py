@@ -1,6 +1,6 @@
 """Dovecot's own files, in the syntax of 2.3 and of 2.4.
 
-Source: Dovecot's documentation, 2.3 and 2.4 (passdb lua, passdb oauth2, doveadm_api_key).
+Source: Dovecot's documentation, 2.3 and 2.4 (passdb lua, passdb oauth2 of 2.3, doveadm_api_key).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def passdb(kind: str, address: str, folder: Path, *, is_new: bool) -> str:
     """The passdb of this kind. folder: of Dovecot's configuration; is_new: for 2.4."""
     if kind == "dovecot-lua":
         return _new_lua(address, folder) if is_new else _block("passdb", _lua(folder))
-    return _new_grant(address, folder) if is_new else _block("passdb", _grant(folder))
+    return _block("passdb", _grant(folder))
 
 
 def lua_settings(address: str, folder: Path) -> str:
@@ -73,15 +73,4 @@ def _new_lua(address: str, folder: Path) -> str:
     return (
         f"passdb lua {{\n  lua_file = {folder}/mailauth.lua\n  lua_settings {{\n"
         f"    url = http://{address}/login\n    token_file = {folder}/mailauth.token\n  }}\n}}\n"
-    )
-
-
-def _new_grant(address: str, folder: Path) -> str:
-    return (
-        "passdb oauth2 {\n  mechanisms_filter = plain login\n  oauth2 {\n"
-        f"    grant_url = http://{address}/grant\n    client_id = dovecot\n"
-        f"    client_secret = <{folder}/mailauth.token\n"
-        "    send_auth_headers = yes\n    username_attribute = username\n    active_attribute = active\n"
-        "    active_value = true\n    http_client_request_timeout = 9s\n"
-        "    fields {\n      user_app = %{oauth2:app}\n    }\n  }\n}\n"
     )

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mailauth.interfaces import Answer, Change, StoreUnavailable
+from mailauth.interfaces import ELSEWHERE, NOT_YET, Answer, Change, StoreUnavailable
 from mailauth.store.engine import Row, Store, Transaction
 from mailauth.store.faults import CommitUnknown
 
@@ -59,6 +59,20 @@ class Effect:
     def without_answer(self) -> list[str]:
         """All processes whose sessions nobody knows of."""
         return [*self.silent, *self.absent]
+
+    @property
+    def ended_elsewhere(self) -> list[str]:
+        """What was ended at servers that ask us, each line once: every process that serves has told the same."""
+        return self._told(ELSEWHERE)
+
+    @property
+    def open_elsewhere(self) -> list[str]:
+        """What may still be open there, because they were not reached."""
+        return self._told(NOT_YET)
+
+    def _told(self, begin: str) -> list[str]:
+        lines = [line for answer in self.answers.values() for line in answer.report.splitlines()]
+        return sorted({line.removeprefix(begin) for line in lines if line.startswith(begin)})
 
 
 def new_token() -> str:

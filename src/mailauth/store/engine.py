@@ -241,8 +241,3 @@ def sqlite_path(url: str) -> Path:
     if not path or path.startswith(":") or "\0" in path:
         raise ValueError("an SQLite URL must name a file: sqlite:///path/to/mailauth.db")
     return Path(path)
-
-
-def resolved(url: str, folder: Path) -> str:
-    """The URL with a relative SQLite path taken from this folder; any other URL as it is."""
-    return f"{SQLITE_SCHEME}{folder / sqlite_path(url)}" if url.startswith(SQLITE_SCHEME) else url

@@ -14,7 +14,6 @@ _EMPTY: Any = literal_column("''")
 _ALL_THERE_MAY_BE: Any = literal_column("1000")  # SQLite knows no OFFSET without a LIMIT
 _row = observations.c
 _key = (_row.account_id, _row.kind, _row.network, _row.service, _row.client, _row.credential_id)
-_COUNTED = ("first_at", "last_at", "count")
 
 
 def _note() -> Any:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from mailauth.store.observation_statements import OBSERVATIONS
 from mailauth.store.portal_schema import api_tokens, domain_admins, factors, notices
-from mailauth.store.schema import accounts, audit, domains, observations
+from mailauth.store.schema import AUDIT_DOMAIN, accounts, audit, domains, observations
 from mailauth.store.statements import ACCOUNTS, ACCOUNTS_OF_DOMAIN, coarsen, exact, prune
 
 _ZERO: Any = literal_column("0")  # in the text itself, where SQLAlchemy would otherwise make a parameter
@@ -172,7 +172,6 @@ NOTE_API_TOKEN_USE = (
 REVOKE_API_TOKEN = (
     update(api_tokens).where(_token.id == bindparam("row_id"), _token.revoked_at.is_(None)).values(revoked_at=_now)
 )
-REVOKE_ALL_API_TOKENS = update(api_tokens).where(_token.revoked_at.is_(None)).values(revoked_at=_now)
 
 # --- where an account was used from, and forgetting it ---------------------------------------------------------------
 
@@ -218,6 +217,9 @@ AUDIT_BACKWARDS = {
     "everybody": _latest_first,
     "login": _latest_first.where(audit.c.login == bindparam("login")),
     "account": _latest_first.where(*_of_account),
+    "domain": _latest_first.where(
+        literal_column(AUDIT_DOMAIN) == bindparam("domain"), audit.c.at >= bindparam("since")
+    ),
 }
 
 # --- addresses that have been whole for long enough ------------------------------------------------------------------

@@ -181,13 +181,11 @@ SET_FACTOR = (
 )
 NOTE_FACTOR_USE = update(factors).where(*_of_kind).values({name: bindparam(name) for name in _USED})
 REMOVE_FACTOR = delete(factors).where(*_of_kind)
-REMOVE_FACTORS = _of_account(factors)
 EVER_HAD_FACTOR = update(accounts).where(accounts.c.id == _account).values(ever_had_factor=_ONE)
 
 CLAIM = select(factor_claims.c.account_id).where(factor_claims.c.claim == bindparam("claim"))
 ADD_CLAIM = _insert(factor_claims)
 REMOVE_CLAIMS = _of_account(factor_claims).where(factor_claims.c.kind == bindparam("kind"))
-REMOVE_ALL_CLAIMS = _of_account(factor_claims)
 
 BEGIN_TALLY = (
     postgresql.insert(tallies)

@@ -192,6 +192,10 @@ audit = Table(
     Index(None, "login", "at"),
     sqlite_autoincrement=True,
 )
+# What comes behind the @ of a login, in functions that both databases have: what no other character than an @ is taken
+# off the end, and the rest is taken away from the beginning. Of a login without one it is all of it.
+AUDIT_DOMAIN = "replace(login, rtrim(login, replace(login, '@', '')), '')"
+Index("ix_audit_domain_at", text(AUDIT_DOMAIN), audit.c.at)
 
 # --- what every process must hear of ---------------------------------------------------------------------------------
 

@@ -171,12 +171,10 @@ ADD_FACTOR = 'INSERT INTO factors (account_id, kind, state, parts, key_ids, is_a
 SET_FACTOR = 'UPDATE factors SET state=%(state)s::VARCHAR, parts=%(parts)s::VARCHAR, key_ids=%(key_ids)s::VARCHAR, is_alone=%(is_alone)s::INTEGER WHERE factors.account_id = %(account_id)s::BIGINT AND factors.kind = %(kind)s::VARCHAR AND factors.state = %(old)s::VARCHAR'
 NOTE_FACTOR_USE = 'UPDATE factors SET last_used_at=%(last_used_at)s, last_used_peer=%(last_used_peer)s::VARCHAR WHERE factors.account_id = %(account_id)s::BIGINT AND factors.kind = %(kind)s::VARCHAR'
 REMOVE_FACTOR = 'DELETE FROM factors WHERE factors.account_id = %(account_id)s::BIGINT AND factors.kind = %(kind)s::VARCHAR'
-REMOVE_FACTORS = 'DELETE FROM factors WHERE factors.account_id = %(account_id)s::BIGINT'
 EVER_HAD_FACTOR = 'UPDATE accounts SET ever_had_factor=1 WHERE accounts.id = %(account_id)s::BIGINT'
 CLAIM = 'SELECT factor_claims.account_id FROM factor_claims WHERE factor_claims.claim = %(claim)s::VARCHAR'
 ADD_CLAIM = 'INSERT INTO factor_claims (claim, account_id, kind, sealed, key_ids) VALUES (%(claim)s::VARCHAR, %(account_id)s::BIGINT, %(kind)s::VARCHAR, %(sealed)s::VARCHAR, %(key_ids)s::VARCHAR)'
 REMOVE_CLAIMS = 'DELETE FROM factor_claims WHERE factor_claims.account_id = %(account_id)s::BIGINT AND factor_claims.kind = %(kind)s::VARCHAR'
-REMOVE_ALL_CLAIMS = 'DELETE FROM factor_claims WHERE factor_claims.account_id = %(account_id)s::BIGINT'
 BEGIN_TALLY = 'INSERT INTO tallies (subject, since, count, ends_at) VALUES (%(subject)s::VARCHAR, 0, 0, 0) ON CONFLICT (subject) DO NOTHING'
 LOCK_TALLY = 'SELECT tallies.since, tallies.count FROM tallies WHERE tallies.subject = %(subject)s::VARCHAR FOR UPDATE'
 SET_TALLY = 'UPDATE tallies SET since=%(since)s, count=%(count)s::INTEGER, ends_at=%(ends_at)s WHERE tallies.subject = %(subject)s::VARCHAR'
@@ -236,7 +234,6 @@ ADD_API_TOKEN = 'INSERT INTO api_tokens (digest, account_id, label, scopes, crea
 API_TOKEN_ID = 'SELECT api_tokens.id FROM api_tokens WHERE api_tokens.digest = %(digest)s::VARCHAR'
 NOTE_API_TOKEN_USE = 'UPDATE api_tokens SET last_used_at=%(now)s, last_used_peer=%(peer)s::VARCHAR WHERE api_tokens.id = %(row_id)s::BIGINT'
 REVOKE_API_TOKEN = 'UPDATE api_tokens SET revoked_at=%(now)s WHERE api_tokens.id = %(row_id)s::BIGINT AND api_tokens.revoked_at IS NULL'
-REVOKE_ALL_API_TOKENS = 'UPDATE api_tokens SET revoked_at=%(now)s WHERE api_tokens.revoked_at IS NULL'
 NETWORKS_OF_ACCOUNT = "SELECT audit.peer, min(audit.at) AS first_at FROM audit WHERE audit.login = %(login)s::VARCHAR AND audit.account_id = %(account_id)s::BIGINT AND audit.at >= %(since)s AND audit.outcome = 'accept' AND audit.peer != '' GROUP BY audit.peer"
 MINTED_FROM = "SELECT audit.credential_id, audit.peer, audit.at FROM audit WHERE audit.login = %(login)s::VARCHAR AND audit.account_id = %(account_id)s::BIGINT AND audit.kind = 'app-password-added'"
 FORGET_LOGINS = "DELETE FROM audit WHERE audit.login = %(login)s::VARCHAR AND audit.account_id = %(account_id)s::BIGINT AND audit.outcome != 'done'"
@@ -249,6 +246,7 @@ AUDIT_BACKWARDS = {
     'everybody': 'SELECT audit.id, audit.at, audit.actor, audit.kind, audit.login, audit.account_id, audit.service, audit.peer, audit.credential_id, audit.label, audit.outcome, audit.detail, audit.count, audit.client FROM audit WHERE audit.at <= %(at)s AND (audit.at < %(at)s OR audit.id < %(row_id)s::BIGINT) ORDER BY audit.at DESC, audit.id DESC LIMIT %(page)s OFFSET 0',
     'login': 'SELECT audit.id, audit.at, audit.actor, audit.kind, audit.login, audit.account_id, audit.service, audit.peer, audit.credential_id, audit.label, audit.outcome, audit.detail, audit.count, audit.client FROM audit WHERE audit.at <= %(at)s AND (audit.at < %(at)s OR audit.id < %(row_id)s::BIGINT) AND audit.login = %(login)s::VARCHAR ORDER BY audit.at DESC, audit.id DESC LIMIT %(page)s OFFSET 0',
     'account': 'SELECT audit.id, audit.at, audit.actor, audit.kind, audit.login, audit.account_id, audit.service, audit.peer, audit.credential_id, audit.label, audit.outcome, audit.detail, audit.count, audit.client FROM audit WHERE audit.at <= %(at)s AND (audit.at < %(at)s OR audit.id < %(row_id)s::BIGINT) AND audit.login = %(login)s::VARCHAR AND audit.account_id = %(account_id)s::BIGINT ORDER BY audit.at DESC, audit.id DESC LIMIT %(page)s OFFSET 0',
+    'domain': "SELECT audit.id, audit.at, audit.actor, audit.kind, audit.login, audit.account_id, audit.service, audit.peer, audit.credential_id, audit.label, audit.outcome, audit.detail, audit.count, audit.client FROM audit WHERE audit.at <= %(at)s AND (audit.at < %(at)s OR audit.id < %(row_id)s::BIGINT) AND replace(login, rtrim(login, replace(login, '@', '')), '') = %(domain)s AND audit.at >= %(since)s ORDER BY audit.at DESC, audit.id DESC LIMIT %(page)s OFFSET 0",
 }
 EXACT_NOTICE_PEERS = "SELECT notices.id AS row_id, notices.at AS at, notices.peer AS peer FROM notices WHERE notices.at >= %(start)s AND notices.at < %(before)s AND notices.peer != '' AND notices.peer NOT LIKE '%%/%%' ORDER BY notices.at LIMIT %(batch)s OFFSET 0"
 SET_NOTICE_PEER = 'UPDATE notices SET peer=%(network)s::VARCHAR WHERE notices.id = %(row_id)s::BIGINT AND notices.peer = %(peer)s::VARCHAR'

@@ -171,12 +171,10 @@ ADD_FACTOR = 'INSERT INTO factors (account_id, kind, state, parts, key_ids, is_a
 SET_FACTOR = 'UPDATE factors SET state=:state, parts=:parts, key_ids=:key_ids, is_alone=:is_alone WHERE factors.account_id = :account_id AND factors.kind = :kind AND factors.state = :old'
 NOTE_FACTOR_USE = 'UPDATE factors SET last_used_at=:last_used_at, last_used_peer=:last_used_peer WHERE factors.account_id = :account_id AND factors.kind = :kind'
 REMOVE_FACTOR = 'DELETE FROM factors WHERE factors.account_id = :account_id AND factors.kind = :kind'
-REMOVE_FACTORS = 'DELETE FROM factors WHERE factors.account_id = :account_id'
 EVER_HAD_FACTOR = 'UPDATE accounts SET ever_had_factor=1 WHERE accounts.id = :account_id'
 CLAIM = 'SELECT factor_claims.account_id FROM factor_claims WHERE factor_claims.claim = :claim'
 ADD_CLAIM = 'INSERT INTO factor_claims (claim, account_id, kind, sealed, key_ids) VALUES (:claim, :account_id, :kind, :sealed, :key_ids)'
 REMOVE_CLAIMS = 'DELETE FROM factor_claims WHERE factor_claims.account_id = :account_id AND factor_claims.kind = :kind'
-REMOVE_ALL_CLAIMS = 'DELETE FROM factor_claims WHERE factor_claims.account_id = :account_id'
 BEGIN_TALLY = 'INSERT INTO tallies (subject, since, count, ends_at) VALUES (:subject, 0, 0, 0) ON CONFLICT (subject) DO NOTHING'
 LOCK_TALLY = 'SELECT tallies.since, tallies.count FROM tallies WHERE tallies.subject = :subject'
 SET_TALLY = 'UPDATE tallies SET since=:since, count=:count, ends_at=:ends_at WHERE tallies.subject = :subject'
@@ -236,7 +234,6 @@ ADD_API_TOKEN = 'INSERT INTO api_tokens (digest, account_id, label, scopes, crea
 API_TOKEN_ID = 'SELECT api_tokens.id FROM api_tokens WHERE api_tokens.digest = :digest'
 NOTE_API_TOKEN_USE = 'UPDATE api_tokens SET last_used_at=:now, last_used_peer=:peer WHERE api_tokens.id = :row_id'
 REVOKE_API_TOKEN = 'UPDATE api_tokens SET revoked_at=:now WHERE api_tokens.id = :row_id AND api_tokens.revoked_at IS NULL'
-REVOKE_ALL_API_TOKENS = 'UPDATE api_tokens SET revoked_at=:now WHERE api_tokens.revoked_at IS NULL'
 NETWORKS_OF_ACCOUNT = "SELECT audit.peer, min(audit.at) AS first_at FROM audit WHERE audit.login = :login AND audit.account_id = :account_id AND audit.at >= :since AND audit.outcome = 'accept' AND audit.peer != '' GROUP BY audit.peer"
 MINTED_FROM = "SELECT audit.credential_id, audit.peer, audit.at FROM audit WHERE audit.login = :login AND audit.account_id = :account_id AND audit.kind = 'app-password-added'"
 FORGET_LOGINS = "DELETE FROM audit WHERE audit.login = :login AND audit.account_id = :account_id AND audit.outcome != 'done'"
@@ -249,6 +246,7 @@ AUDIT_BACKWARDS = {
     'everybody': 'SELECT audit.id, audit.at, audit.actor, audit.kind, audit.login, audit.account_id, audit.service, audit.peer, audit.credential_id, audit.label, audit.outcome, audit.detail, audit.count, audit.client FROM audit WHERE audit.at <= :at AND (audit.at < :at OR audit.id < :row_id) ORDER BY audit.at DESC, audit.id DESC LIMIT :page OFFSET 0',
     'login': 'SELECT audit.id, audit.at, audit.actor, audit.kind, audit.login, audit.account_id, audit.service, audit.peer, audit.credential_id, audit.label, audit.outcome, audit.detail, audit.count, audit.client FROM audit WHERE audit.at <= :at AND (audit.at < :at OR audit.id < :row_id) AND audit.login = :login ORDER BY audit.at DESC, audit.id DESC LIMIT :page OFFSET 0',
     'account': 'SELECT audit.id, audit.at, audit.actor, audit.kind, audit.login, audit.account_id, audit.service, audit.peer, audit.credential_id, audit.label, audit.outcome, audit.detail, audit.count, audit.client FROM audit WHERE audit.at <= :at AND (audit.at < :at OR audit.id < :row_id) AND audit.login = :login AND audit.account_id = :account_id ORDER BY audit.at DESC, audit.id DESC LIMIT :page OFFSET 0',
+    'domain': "SELECT audit.id, audit.at, audit.actor, audit.kind, audit.login, audit.account_id, audit.service, audit.peer, audit.credential_id, audit.label, audit.outcome, audit.detail, audit.count, audit.client FROM audit WHERE audit.at <= :at AND (audit.at < :at OR audit.id < :row_id) AND replace(login, rtrim(login, replace(login, '@', '')), '') = :domain AND audit.at >= :since ORDER BY audit.at DESC, audit.id DESC LIMIT :page OFFSET 0",
 }
 EXACT_NOTICE_PEERS = "SELECT notices.id AS row_id, notices.at AS at, notices.peer AS peer FROM notices WHERE notices.at >= :start AND notices.at < :before AND notices.peer != '' AND notices.peer NOT LIKE '%/%' ORDER BY notices.at LIMIT :batch OFFSET 0"
 SET_NOTICE_PEER = 'UPDATE notices SET peer=:network WHERE notices.id = :row_id AND notices.peer = :peer'

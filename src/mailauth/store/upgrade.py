@@ -14,7 +14,7 @@ from mailauth.interfaces import StoreUnavailable
 from mailauth.keys import KeyRing
 from mailauth.store.engine import Store
 
-HEAD = "0004"  # revisions are numbered, four digits: text order is their order
+HEAD = "0005"  # revisions are numbered, four digits: text order is their order
 VERSION_TABLE = "mailauth_version"  # Alembic's table under a name of our own: other programs use Alembic too
 
 

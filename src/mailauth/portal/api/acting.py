@@ -210,6 +210,13 @@ def revoke(call: Call) -> Answer:
 
 
 @within_reach
+def revoke_api_token(call: Call) -> Answer:
+    """Revoke one of its API tokens."""
+    _do(call, Verb.REVOKE_TOKEN, call.path["login"], {"id": call.path["id"]})
+    return Answer()
+
+
+@within_reach
 def close_connections(call: Call) -> Answer:
     """End all mail connections."""
     return Answer(Ended(**_do(call, Verb.CLOSE_SESSIONS, call.path["login"])[1]))

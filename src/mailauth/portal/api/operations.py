@@ -41,7 +41,8 @@ def show_problem(call: Call) -> Answer:
 
 def _change(address: str, name: str, summary: str, verb: Verb, handler: Handler, **more: Any) -> Operation:
     method, path = address.split()
-    params = tuple([field for field in IN_NAMES if f"{{{field.name}}}" in path])
+    known = {field.name: field for field in (*IN_NAMES, *more.pop("params", ()))}
+    params = tuple([field for field in known.values() if f"{{{field.name}}}" in path])
     return Operation(method, path, name, summary, changes(verb), handler, params=params, **more)
 
 
@@ -176,6 +177,15 @@ ACTING = (
         Verb.REVOKE,
         acting.revoke,
         answers=own.Deleted,
+    ),
+    _change(
+        "DELETE /accounts/{login}/api-tokens/{id}",
+        "revoke-api-token",
+        "Revoke an API token",
+        Verb.REVOKE_TOKEN,
+        acting.revoke_api_token,
+        status=204,
+        params=own.TOKEN,
     ),
     _change(
         "DELETE /accounts/{login}/connections",

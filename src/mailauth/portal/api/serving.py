@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from mailauth.portal.api import bearing, reading
 from mailauth.portal.api.answers import encoded
 from mailauth.portal.api.operations import OPERATIONS
-from mailauth.portal.api.problem import AS_PROBLEMS, ROOT, Problem, problem_of
+from mailauth.portal.api.problem import AS_PROBLEMS, RETRY_S, ROOT, Problem, problem_of
 from mailauth.portal.api.table import PUBLIC, Answer, Call, Letter, Operation, let_in
 from mailauth.portal.house import House
 
@@ -36,6 +36,11 @@ def mounted(house: House) -> Mount:
 async def foreign(scope: Scope, receive: Receive, send: Send) -> None:
     """Say to a script of another site that it may not."""
     await Problem("foreign").response()(scope, receive, send)
+
+
+async def late(scope: Scope, receive: Receive, send: Send) -> None:
+    """Say to a caller whom the end of the program leaves without an answer that what he asked for may be done."""
+    await Problem("unknown", headers={"retry-after": str(RETRY_S)}).response()(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)

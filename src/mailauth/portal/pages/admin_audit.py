@@ -1,4 +1,4 @@
-"""The audit log as administrators read it: of one login, or of all.
+"""The audit log as administrators read it: of one login, of a domain, or of all.
 
 Rule: who did it is named. What this version has no words for is shown as it is written down, as text.
 """
@@ -14,9 +14,10 @@ from starlette.responses import Response
 from mailauth.accounts import overseeing
 from mailauth.accounts.administration import Administrator
 from mailauth.accounts.history import AuditRow
+from mailauth.accounts.overseeing import AuditPage
 from mailauth.portal.guards import Entry, Page
 from mailauth.portal.pages.activity import MAIL_LOGIN, PORTAL, event_text, login_text
-from mailauth.portal.pages.admin_entry import AUDIT, MAX_NAME_CHARACTERS, administrators, page
+from mailauth.portal.pages.admin_entry import AUDIT, DOMAIN, MAX_NAME_CHARACTERS, administrators, domain_at, page
 from mailauth.portal.pages.sessions import browser
 from mailauth.portal.visit import Visit
 
@@ -60,18 +61,32 @@ async def show(visit: Visit, who: Administrator) -> Response:
     """A page of it, the latest first."""
     login = visit.query("login").strip()[:MAX_NAME_CHARACTERS]
     found = await visit.ask(overseeing.audited, who, login, before=_before(visit), now=visit.now)
-    following = ""
+    return _page(visit, found, login=login)
+
+
+async def show_domain(visit: Visit, who: Administrator) -> Response:
+    """The same, of everybody in one domain."""
+    name = visit.path("name")
+    found = await visit.ask(overseeing.audited, who, domain=name, before=_before(visit), now=visit.now)
+    return _page(visit, found, domain=name.lower())
+
+
+def _page(visit: Visit, found: AuditPage, *, login: str = "", domain: str = "") -> Response:
+    path, following = (f"{domain_at(domain)}/audit" if domain else AUDIT), ""
+    query = {"login": login} if login else {}
     if found.following is not None:
         at, row_id = found.following
-        following = f"{AUDIT}?{urlencode({'login': login, 'at': repr(at), 'before': row_id})}"
+        following = f"{path}?{urlencode({**query, 'at': repr(at), 'before': row_id})}"
     return page(
         visit,
         "admin_audit",
-        "audit",
+        "domains" if domain else "audit",
         login=login,
+        domain=domain,
+        at=domain_at(domain),
         rows=[told_of(visit, row) for row in found.rows],
         following=following,
-        first=f"{AUDIT}?{urlencode({'login': login})}" if login else AUDIT,
+        first=f"{path}?{urlencode(query)}" if query else path,
         is_first=_before(visit) is None,
     )
 
@@ -117,4 +132,7 @@ def _before(visit: Visit) -> tuple[float, int] | None:
         return None
 
 
-PAGES: tuple[Page, ...] = (Page(AUDIT, Entry.MEMBER, administrators(show)),)
+PAGES: tuple[Page, ...] = (
+    Page(AUDIT, Entry.MEMBER, administrators(show)),
+    Page(DOMAIN + "/audit", Entry.MEMBER, administrators(show_domain)),
+)

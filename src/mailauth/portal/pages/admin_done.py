@@ -34,6 +34,7 @@ from mailauth.portal.pages.admin_entry import (
     refusal_text,
 )
 from mailauth.portal.pages.admin_words import act_words
+from mailauth.portal.pages.closing import went
 from mailauth.portal.pages.proof import PROOF
 from mailauth.portal.pages.webpassword import RESET
 from mailauth.portal.visit import Visit
@@ -93,11 +94,8 @@ def _place(params: Mapping[str, Any]) -> str:
 
 
 def _go(done: Done, path: str, key: str, **values: object) -> Response:
-    """There, with the sentence; and with a word of warning, if a part of the mail service has not answered."""
-    visit, said = done.visit, {"name": done.name, "ended": done.effect.ended, **values}
-    if done.effect.without_answer:
-        return visit.go(path, "admin_done.silent", done=visit.text(key, **said))
-    return visit.go(path, key, **said)
+    """There, with the sentence."""
+    return went(done.visit, path, done.effect, key, **{"name": done.name, **values})
 
 
 async def _changed(done: Done) -> Response:
@@ -136,6 +134,10 @@ async def _recovery_set(done: Done) -> Response:
 
 async def _revoked(done: Done) -> Response:
     return _go(done, account_at(done.name), "admin_done.revoked", count=len(done.result))
+
+
+async def _token_revoked(done: Done) -> Response:
+    return _go(done, account_at(done.name), "admin_done.token-revoked", label=done.result.label)
 
 
 async def _sessions_closed(done: Done) -> Response:
@@ -209,6 +211,7 @@ ANSWERS: Mapping[Verb, Callable[[Done], Awaitable[Response]]] = {
     Verb.RESET_FACTORS: _factors_reset,
     Verb.ENROLMENT_CODE: _code_made,
     Verb.REVOKE: _revoked,
+    Verb.REVOKE_TOKEN: _token_revoked,
     Verb.CLOSE_SESSIONS: _sessions_closed,
     Verb.SIGN_OUT: _signed_out,
     Verb.ADD_ALIAS: _alias_added,

@@ -35,7 +35,7 @@ TABS = (
     ("throttle", THROTTLE),
     ("audit", AUDIT),
 )
-OF_SITE_ONLY = frozenset({"audit"})  # a domain administrator finds it on the page of each account
+OF_SITE_ONLY = frozenset({"audit"})  # a domain administrator finds it on the page of each account and domain
 MAX_NAME_CHARACTERS = 300  # more than any login or domain has
 REFUSALS = {
     "no-address": "admin_refused.no-address",
@@ -47,6 +47,7 @@ REFUSALS = {
     "domain-exists": "admin_refused.domain-exists",
     "had-before": "admin_refused.had-before",
     "no-recovery-address": "admin_refused.no-recovery-address",
+    "reserved-name": "admin_refused.reserved-name",
     "not-your-domain": "admin_refused.not-your-domain",
     "policy-below-site": "admin_refused.policy-below-site",
     "second-factor-below-site": "admin_refused.second-factor-below-site",

@@ -150,7 +150,7 @@ async def remove_alias(visit: Visit, who: Administrator) -> Response:
     return response or visit.go(at, "admin.not_done", why=problem)
 
 
-# ---- app passwords
+# ---- app passwords, and API tokens
 
 
 async def revoke(visit: Visit, who: Administrator) -> Response:
@@ -170,6 +170,18 @@ async def revoke(visit: Visit, who: Administrator) -> Response:
     return response or visit.go(at, "admin.not_done", why=problem)
 
 
+async def revoke_token(visit: Visit, who: Administrator) -> Response:
+    """Begin the proof for one of its API tokens."""
+    details = await _details(visit, who, Verb.REVOKE_TOKEN)
+    at = account_at(details.view.login)
+    chosen = next((token for token in details.api_tokens if str(token.id) == visit.form.text("token")), None)
+    if chosen is None:
+        return visit.go(at, "admin.gone")
+    change = {"id": chosen.id, "label": chosen.label}
+    response, problem = await asked(visit, Verb.REVOKE_TOKEN, details.view.login, change)
+    return response or visit.go(at, "admin.not_done", why=problem)
+
+
 async def _details(visit: Visit, who: Administrator, verb: Verb) -> AccountDetails:
     """The account that the address names. Raises Denied, NoSuch, Refused."""
     await permit(visit, who, verb, visit.path("login"))
@@ -184,4 +196,5 @@ PAGES: tuple[Page, ...] = (
     Page(LOGIN + "/new-alias", Entry.MEMBER, _alias, administrators(add_alias), again=_alias),
     Page(LOGIN + "/remove-alias", Entry.MEMBER, post=administrators(remove_alias)),
     Page(LOGIN + "/app-passwords", Entry.MEMBER, post=administrators(revoke)),
+    Page(LOGIN + "/revoke-token", Entry.MEMBER, post=administrators(revoke_token)),
 )

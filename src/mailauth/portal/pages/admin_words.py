@@ -28,6 +28,7 @@ SENTENCES = {
     Verb.RESET_FACTORS: "admin_act.reset-factors",
     Verb.ENROLMENT_CODE: "admin_act.enrolment-code",
     Verb.REVOKE: "admin_act.revoke",
+    Verb.REVOKE_TOKEN: "admin_act.revoke-api-token",
     Verb.CLOSE_SESSIONS: "admin_act.close-sessions",
     Verb.SIGN_OUT: "admin_act.sign-out",
     Verb.ADD_ALIAS: "admin_act.add-alias",
@@ -95,6 +96,7 @@ def words(visit: Visit, verb: Verb, name: str, change: Mapping[str, Any]) -> Mar
         changes=_changes(visit, change),
         address=change.get("address", ""),
         alias=change.get("alias", ""),
+        label=change.get("label", ""),
         count=len(change.get("ids", ())),
         labels=_joined(visit, [visit.text("admin_act.label", label=label) for label in change.get("labels", ())]),
     )

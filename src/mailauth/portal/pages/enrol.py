@@ -16,11 +16,11 @@ from mailauth.accounts.steps import Question as Put
 from mailauth.accounts.steps import Refusal, Wait
 from mailauth.factors import telephone
 from mailauth.portal import cookies
-from mailauth.portal.guards import ENROL, HOME, Entry, Page
+from mailauth.portal.guards import ENROL, Entry, Page
 from mailauth.portal.pages import asking, ways_back
 from mailauth.portal.pages.proof import gone
 from mailauth.portal.pages.security import SECURITY
-from mailauth.portal.pages.signin import enter
+from mailauth.portal.pages.signin import enter, first_wanted
 from mailauth.portal.visit import Visit
 
 PLACE = "enrol"
@@ -154,7 +154,7 @@ def _done(visit: Visit, bound: Bound) -> Response:
         key = "security.codes_made" if bound.kind not in _alone(visit) else "security.added"
         response = visit.go(SECURITY, "security.added_mode_on" if bound.turned_on else key)
     else:
-        response = visit.go(HOME, "enrol.done")
+        response = visit.go(first_wanted(visit), "enrol.done")
         enter(visit, response, bound.signed_in)
     visit.house.jar.drop(response, cookies.NUMBER)
     return response

@@ -133,11 +133,7 @@ def understood(visit: Visit, filled: Typed) -> Terms:
     errors = Errors()
     if not filled.services:
         errors.services = visit.text("new.services_missing")
-    expires_at: float | None = None
-    if filled.expires:
-        expires_at = end_of_day(visit, filled.expires)
-        if expires_at is None or expires_at <= visit.now:
-            errors.expires = visit.text("new.expires_bad")
+    expires_at, errors.expires = expiry(visit, filled.expires)
     networks = visit.form.lines("networks")
     errors.networks = networks_problem(visit, networks)
     return Terms(filled.services, networks, expires_at, errors)
@@ -153,6 +149,13 @@ def networks_problem(visit: Visit, networks: tuple[str, ...]) -> Markup | str:
         except Refused:
             return visit.text("new.networks_bad", network=network[:60])
     return ""
+
+
+def expiry(visit: Visit, day: str) -> tuple[float | None, Markup | str]:
+    """When what has this day as its last is over, None: never; and what is wrong with the day, "": nothing."""
+    ends_at = end_of_day(visit, day) if day else None
+    is_bad = bool(day) and (ends_at is None or ends_at <= visit.now)
+    return ends_at, visit.text("new.expires_bad") if is_bad else ""
 
 
 def end_of_day(visit: Visit, day: str) -> float | None:

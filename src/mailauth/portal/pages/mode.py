@@ -12,6 +12,7 @@ from mailauth.accounts.freshproof import Action
 from mailauth.accounts.overview import overview
 from mailauth.accounts.refusals import Refused
 from mailauth.portal.guards import Entry, Page
+from mailauth.portal.pages.closing import went
 from mailauth.portal.pages.passwords import PASSWORDS, advice_texts, by_web_password, lock_text
 from mailauth.portal.pages.proof import PROOF
 from mailauth.portal.visit import Visit
@@ -45,7 +46,7 @@ async def perform(visit: Visit, proof: str, action: Action) -> Response:  # noqa
         await visit.ask(clientpasswords.turn_off, visit.me, proof, now=visit.now, effect=effect)
     except Refused:
         return visit.go(PASSWORDS, "mode.locked")
-    return visit.go(PASSWORDS, "mode.is_off", ended=effect.ended)
+    return went(visit, PASSWORDS, effect, "mode.is_off")
 
 
 async def _page(visit: Visit, status: int = 200) -> Response:

@@ -14,6 +14,7 @@ from mailauth.accounts.refusals import NoSuch, Refused
 from mailauth.accounts.terms import MAX_LABEL_CHARACTERS, label_from
 from mailauth.accounts.views import AppPasswordView
 from mailauth.portal.guards import Entry, Page
+from mailauth.portal.pages.closing import went
 from mailauth.portal.visit import Visit
 from mailauth.store.changes import Effect
 
@@ -142,8 +143,7 @@ async def delete(visit: Visit) -> Response:
         (one,) = await visit.ask(clientpasswords.delete, visit.me, [visit.number("id")], now=visit.now, effect=effect)
     except NoSuch:
         return _gone(visit)
-    key = "passwords.deleted_silent" if effect.silent else "passwords.deleted"
-    return visit.go(PASSWORDS, key, label=one.label, ended=effect.ended)
+    return went(visit, PASSWORDS, effect, "passwords.deleted", label=one.label)
 
 
 async def show_delete_all(visit: Visit) -> Response:
@@ -156,8 +156,7 @@ async def delete_all(visit: Visit) -> Response:
     """Delete all of them."""
     effect = Effect()
     revoked = await visit.ask(clientpasswords.delete, visit.me, None, now=visit.now, effect=effect)
-    key = "passwords.deleted_all_silent" if effect.silent else "passwords.deleted_all"
-    return visit.go(PASSWORDS, key, count=len(revoked), ended=effect.ended)
+    return went(visit, PASSWORDS, effect, "passwords.deleted_all", count=len(revoked))
 
 
 async def confirm(visit: Visit) -> Response:

@@ -11,8 +11,9 @@ from mailauth.accounts.portalsessions import Stage
 from mailauth.accounts.refusals import NoSuch
 from mailauth.accounts.signin import SignedIn
 from mailauth.portal import failures
-from mailauth.portal.guards import HOME, Entry, Page
+from mailauth.portal.guards import Entry, Page
 from mailauth.portal.pages import enrol, proof, second, ways_back
+from mailauth.portal.pages.signin import first_wanted
 from mailauth.portal.visit import Visit
 
 RETURN = "/return"
@@ -27,7 +28,7 @@ async def came_back(visit: Visit) -> Response:
         if stage is Stage.PASSWORD and place == second.PLACE:
             said = await second.judged(visit, kind, given, question)
             return (
-                second.entered(visit, said, HOME)
+                second.entered(visit, said, first_wanted(visit))
                 if isinstance(said, SignedIn)
                 else await second.refusal(visit, kind, said)
             )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.background import BackgroundTask
 from starlette.responses import Response
@@ -85,7 +85,14 @@ async def _begin(visit: Visit, match: WebMatch) -> Response:
     wanted = local(visit.form.raw("next"))
     response = visit.go(wanted if opened.stage is Stage.IN else with_next(PLACES[opened.stage], wanted))
     enter(visit, response, opened)
+    if opened.stage is not Stage.IN and wanted != HOME:
+        jar.set(response, cookies.WANTED, quote(wanted, safe="/"))
     return response
+
+
+def first_wanted(visit: Visit) -> str:
+    """The page that was asked for before this sign-in, for those whose pages lead over others; else the start page."""
+    return local(unquote(visit.house.jar.get(visit.request, cookies.WANTED)))
 
 
 def enter(visit: Visit, response: Response, opened: signin.SignedIn) -> None:
@@ -93,6 +100,7 @@ def enter(visit: Visit, response: Response, opened: signin.SignedIn) -> None:
     jar = visit.house.jar
     jar.set(response, cookies.SESSION, opened.token)
     jar.drop(response, cookies.FORM)
+    jar.drop(response, cookies.WANTED)
     if opened.device:
         jar.set(response, cookies.DEVICE, opened.device)
 

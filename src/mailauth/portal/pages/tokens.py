@@ -17,7 +17,7 @@ from mailauth.accounts.refusals import NoSuch, Refused
 from mailauth.accounts.tokens import MOST_TOKENS, OWN, Scope, TokenView
 from mailauth.portal.guards import Entry, Page
 from mailauth.portal.language import DEFAULT
-from mailauth.portal.pages.generate import end_of_day
+from mailauth.portal.pages.generate import expiry
 from mailauth.portal.pages.passwords import label_problem
 from mailauth.portal.pages.proof import PROOF
 from mailauth.portal.pages.security import SECURITY
@@ -134,9 +134,7 @@ def _understood(visit: Visit, typed: Typed) -> Terms:
     errors.label = label_problem(visit) if typed.label else visit.text("tokens.label_missing")
     if not typed.scopes:
         errors.scopes = visit.text("tokens.scopes_missing")
-    expires_at = end_of_day(visit, typed.expires) if typed.expires else None
-    if typed.expires and (expires_at is None or expires_at <= visit.now):
-        errors.expires = visit.text("new.expires_bad")
+    expires_at, errors.expires = expiry(visit, typed.expires)
     return Terms(expires_at, errors)
 
 

@@ -1,0 +1,204 @@
+"""The databases that a query can be asked of: SQLite, PostgreSQL, MySQL and MariaDB.
+
+Source: PEP 249; dev.mysql.com, "Hexadecimal Literals". Rule: for reading only, two rows at most; what the client sent
+is a value and never part of a query; nothing of what a server says is told, for it may quote values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import sqlite3
+import ssl
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from mailauth.interfaces import SourceUnavailable
+
+PARAMETER = re.compile(r"(?<![:\w]):(login|local|domain)\b")
+BUSY_S = 2.0
+CONNECT_S = 5
+ANSWER_S = 10
+MAX_IDLE = 16
+
+Rows = list[tuple[Any, ...]]
+
+
+class Database(Protocol):
+    """What is asked."""
+
+    async def rows(self, values: Mapping[str, str]) -> Rows:
+        """The first two rows. Raises SourceUnavailable."""
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+
+
+class Sqlite:
+    """A file, opened anew for each question, and for reading only."""
+
+    def __init__(self, path: Path, query: str) -> None:
+        self._path = path
+        self._query = query
+
+    async def rows(self, values: Mapping[str, str]) -> Rows:
+        """See Database."""
+        connections: list[sqlite3.Connection] = []
+        lock = threading.Lock()
+        try:
+            return await asyncio.to_thread(self._rows, values, connections, lock)
+        except asyncio.CancelledError:
+            with lock:
+                for connection in connections:
+                    connection.interrupt()  # time is up: a query without end must not keep its thread
+            raise
+
+    async def close(self) -> None:
+        """See Database."""
+
+    def _rows(self, values: Mapping[str, str], connections: list[sqlite3.Connection], lock: threading.Lock) -> Rows:
+        try:
+            place = f"file:{quote(str(self._path.absolute()))}?mode=ro"
+            with contextlib.closing(
+                sqlite3.connect(place, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+            ) as connection:
+                with lock:
+                    connections.append(connection)
+                try:
+                    return connection.execute(self._query, dict(values)).fetchmany(2)
+                finally:
+                    with lock:
+                        connections.clear()
+        except (sqlite3.Error, UnicodeError) as error:
+            told = getattr(error, "sqlite_errorname", type(error).__name__)
+            raise SourceUnavailable(f"{self._path}: {told}") from None
+
+
+class Postgresql:
+    """A few connections, made when they are needed. A question is asked outside transactions, in none prepared."""
+
+    def __init__(self, url: str, password: str, query: str) -> None:
+        import psycopg  # noqa: PLC0415 - only where it is used
+
+        self._driver = psycopg
+        self._url = url
+        self._password = password
+        self._query = PARAMETER.sub(r"%(\1)s", query.replace("%", "%%"))
+        self._idle: list[Any] = []
+
+    async def rows(self, values: Mapping[str, str]) -> Rows:
+        """See Database."""
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                return await self._asked(connection, values)
+            except self._driver.OperationalError:  # it went stale while idle, which says nothing about the server
+                continue
+            except self._driver.Error as error:
+                raise SourceUnavailable(self._told(error)) from None
+        try:
+            return await self._asked(await self._connected(), values)
+        except self._driver.Error as error:
+            raise SourceUnavailable(self._told(error)) from None
+
+    async def close(self) -> None:
+        """See Database."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _connected(self) -> Any:
+        options: dict[str, Any] = {"connect_timeout": CONNECT_S, "autocommit": True, "prepare_threshold": None}
+        if self._password:
+            options["password"] = self._password
+        return await self._driver.AsyncConnection.connect(self._url, **options)
+
+    async def _asked(self, connection: Any, values: Mapping[str, str]) -> Rows:
+        good = False
+        try:
+            cursor = await connection.execute(self._query, dict(values))
+            rows: Rows = await cursor.fetchmany(2)
+            good = True
+            return rows
+        finally:
+            if good and len(self._idle) < MAX_IDLE:
+                self._idle.append(connection)
+            else:
+                connection.pgconn.finish()
+
+    def _told(self, error: Exception) -> str:
+        """Nothing of the server's text, which may quote values."""
+        state = getattr(error, "sqlstate", None)
+        return f"PostgreSQL: {type(error).__name__}" + (f" (SQLSTATE {state})" if state else "")
+
+
+class Mysql:
+    """A few connections, each asked in a thread. tls: None for this machine itself."""
+
+    def __init__(self, url: str, password: str, query: str, tls: ssl.SSLContext | None) -> None:
+        import pymysql  # noqa: PLC0415 - only where it is used
+
+        self._driver = pymysql
+        parts = urlsplit(url)
+        self._options: dict[str, Any] = {
+            "user": unquote(parts.username or ""),
+            "password": password,
+            "host": parts.hostname or "localhost",
+            "port": parts.port or 3306,
+            "database": unquote(parts.path.removeprefix("/")),
+            "unix_socket": parse_qs(parts.query).get("socket", [None])[0],
+            "ssl": tls,
+        }
+        self._query = query
+        self._idle: list[Any] = []
+
+    async def rows(self, values: Mapping[str, str]) -> Rows:
+        """See Database."""
+        # The driver would write values into the text: in hexadecimal there is nothing to escape, in whatever SQL mode.
+        query = PARAMETER.sub(lambda match: f"_utf8mb4 X'{values[match[1]].encode().hex()}'", self._query)
+        try:
+            return await asyncio.to_thread(self._asked, query)
+        except (self._driver.Error, OSError, UnicodeError) as error:
+            raise SourceUnavailable(self._told(error)) from None
+
+    async def close(self) -> None:
+        """See Database."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _asked(self, query: str) -> Rows:
+        """In a thread, which `read_timeout` ends."""
+        while True:
+            try:
+                connection = self._idle.pop()
+                is_new = False
+            except IndexError:
+                connection, is_new = self._connected(), True
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute(query)
+                    rows: Rows = list(cursor.fetchmany(2))
+            except BaseException as error:
+                connection._force_close()  # `close` would talk to the server first
+                if is_new or not isinstance(error, self._driver.OperationalError):
+                    raise
+                continue  # it went stale while idle, which says nothing about the server
+            self._keep(connection)
+            return rows
+
+    def _connected(self) -> Any:
+        options = {"connect_timeout": CONNECT_S, "read_timeout": ANSWER_S, "write_timeout": ANSWER_S}
+        return self._driver.connect(**self._options, **options, charset="utf8mb4", autocommit=True)
+
+    def _keep(self, connection: Any) -> None:
+        if len(self._idle) < MAX_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def _told(self, error: Exception) -> str:
+        number = error.args[0] if error.args and type(error.args[0]) is int else None
+        return f"MySQL: {type(error).__name__}" + (f" ({number})" if number else "")
