@@ -6,12 +6,14 @@ import contextlib
 import os
 import pwd
 import re
+import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dovecot24 import root as root_of_24
 from http_daemons import MAIL_MODULE
 from mail_daemons import CYRUS_PACKAGES, PATIENCE_S, Exim, Postfix, unpacked, wait_for_port
 
@@ -124,6 +126,61 @@ class PlainDovecot:
             for port in (self.imap, self.pop3):
                 wait_for_port(port, self.folder / "log")
             yield self
+
+
+@dataclass
+class PlainDovecot24(PlainDovecot):
+    """The same of 2.4, in its root folder, which is to be found from within by the same paths as from outside."""
+
+    def __post_init__(self) -> None:
+        self.imap, self.pop3 = free_ports(2)
+        self.root = root_of_24()
+        inside = self.root / self.root.relative_to("/")
+        inside.parent.mkdir(parents=True, exist_ok=True)
+        if not inside.is_symlink():
+            inside.symlink_to("/")
+        self.folder = self.root / "srv" / secrets.token_hex(4)
+        self.folder.mkdir()
+        shutil.copytree(self.root / "etc" / "dovecot", self.config, ignore=shutil.ignore_patterns("private"))
+        (self.config / "conf.d" / "10-ssl.conf").write_text("ssl = no\n")
+        (self.folder / "mail").mkdir()
+        (self.folder / "mail").chmod(0o777)
+        (self.config / "conf.d" / "auth-system.conf.ext").write_text(
+            f"passdb pam {{\n}}\nuserdb static {{\n  fields {{\n    home = {self.folder}/mail/%{{user}}\n  }}\n}}\n"
+        )
+        (self.config / "local.conf").write_text(self._local())
+
+    def _local(self) -> str:
+        listeners = "".join(
+            f"service {name}-login {{\n  inet_listener {name} {{\n    listen = 127.0.0.1\n    port = {port}\n  }}\n"
+            f"  inet_listener {name}s {{\n    port = 0\n  }}\n}}\n"
+            for name, port in (("imap", self.imap), ("pop3", self.pop3))
+        )
+        return (
+            f"base_dir = {self.folder}/run\nstate_dir = {self.folder}/state\nlog_path = {self.folder}/log\nssl = no\n"
+            "protocols = imap pop3\nauth_allow_cleartext = yes\nauth_failure_delay = 0\nfirst_valid_uid = 1\n"
+            f"mail_driver = maildir\nmail_path = {self.folder}/mail/%{{user}}\nmail_uid = mail\nmail_gid = mail\n"
+            f"mail_inbox_path =\nmail_home =\n{listeners}"
+        )
+
+    def programs(self, place: Path) -> str:
+        """A folder of programs that are run within the root."""
+        place.mkdir()
+        for name in ("doveconf", "dovecot"):
+            (place / name).write_text(f'#!/bin/sh\nexec chroot {self.root} {name} "$@"\n')
+            (place / name).chmod(0o755)
+        return str(place)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[PlainDovecot]:
+        words = ["chroot", str(self.root), "dovecot", "-F", "-c", str(self.config / "dovecot.conf")]
+        try:
+            with process(words, self.folder / "out"):
+                for port in (self.imap, self.pop3):
+                    wait_for_port(port, self.folder / "log")
+                yield self
+        finally:
+            shutil.rmtree(self.folder)
 
 
 @dataclass

@@ -21,7 +21,17 @@ from pathlib import Path
 import pytest
 from http_daemons import need_dovecot, need_nginx
 from mail_daemons import EXIM_USER, PATIENCE_S, need_cyrus_sasl, need_postfix, public_folder
-from mail_hosts import Cyrus, Exim, PlainDovecot, PlainNginx, PlainPostfix, debians_exim, put_together, told
+from mail_hosts import (
+    Cyrus,
+    Exim,
+    PlainDovecot,
+    PlainDovecot24,
+    PlainNginx,
+    PlainPostfix,
+    debians_exim,
+    put_together,
+    told,
+)
 
 from mailauth import config
 from mailauth.attempt import Service
@@ -234,16 +244,48 @@ def test_dovecot_lets_in_and_ends_what_is_open_when_it_is_revoked(place: Place, 
         assert kept.read_text() == Path("/etc/dovecot/conf.d/10-auth.conf").read_text()
     else:
         as_the_page_says(place, dovecot, kind, port, doveadm)
+    lets_in_until_it_is_revoked(place, dovecot)
+
+
+def lets_in_until_it_is_revoked(place: Place, dovecot: PlainDovecot, *, others_stay: bool = False) -> None:
+    other = place.site.mint(ALICE, label="other").password
     with place.serving(), dovecot.running():
         ask = imap_asked(dovecot.imap, None)
         place.tells_apart(ask, b"in: ")
         open_one = imaplib.IMAP4("localhost", dovecot.imap, timeout=PATIENCE_S)
         open_one.login(ALICE, place.app)
+        another = imaplib.IMAP4("localhost", dovecot.imap, timeout=PATIENCE_S)
+        another.login(ALICE, other)
         done = place.site.run("app-password", "revoke", ALICE, "--label", "test")
         assert done.returncode == 0, done.stderr
         assert b"BYE" in open_one.readline()
+        if others_stay:
+            assert another.noop()[0] == "OK"
         open_one.shutdown()
+        another.shutdown()
         assert b"AUTHENTICATIONFAILED" in ask(place.app)
+
+
+@WAYS
+@pytest.mark.xdist_group("dovecot-2.4")
+def test_dovecot_2_4_lets_in_and_shows_one_device_out(place: Place, way: str) -> None:
+    dovecot = PlainDovecot24(place.folder)
+    port, doveadm = free_ports(2)
+    if way == "page":
+        as_the_page_says(place, dovecot, "dovecot-lua", port, doveadm)
+        place.alter('doveadm_key_file = "dovecot', 'kick_by = "app-password"\ndoveadm_key_file = "dovecot')
+        file = "/etc/dovecot/conf.d/auth-mailauth.conf.ext"
+        here = {"/etc/dovecot": str(dovecot.config), "8414": str(doveadm), "8412": str(port)}
+        auth = told("dovecot", file, last=True, **here, **{"/var/vmail": f"{dovecot.folder}/mail"})
+        (dovecot.config / "conf.d" / "auth-mailauth.conf.ext").write_text(auth)
+        lets_in_until_it_is_revoked(place, dovecot, others_stay=True)
+        return
+    words = ["--config-dir", str(dovecot.config), "--kind", "dovecot-lua", "--address", f"127.0.0.1:{port}"]
+    said = place.setup(
+        "dovecot", *words, "--doveadm", f"127.0.0.1:{doveadm}", path=dovecot.programs(place.folder / "bin")
+    )
+    assert "Dovecot 2.4" in said
+    lets_in_until_it_is_revoked(place, dovecot, others_stay=True)
 
 
 def as_the_page_says(place: Place, dovecot: PlainDovecot, kind: str, port: int, doveadm: int) -> None:

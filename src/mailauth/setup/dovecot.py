@@ -46,8 +46,10 @@ class Host:
         return numbers(self.version) >= (2, 4)
 
     def value(self, name: str) -> str:
-        """One setting as it is in force."""
-        return self._said("-h", name).strip()
+        """One setting as it is in force. doveconf of 2.4 puts it into its blocks."""
+        last = name.rpartition("/")[2]
+        match = re.search(rf"^[\w\s/-]*\b{last} =(.*)$", self._said(name), re.MULTILINE)
+        return "" if match is None else match[1].strip()
 
     def blocks(self) -> list[str]:
         """The passdb and userdb that are in force."""
@@ -71,7 +73,7 @@ def plan(asked: Asked, kind: str = "", doveadm: str = DOVEADM) -> Plan:
     kind = kind or _kind(asked)
     if kind == GRANT and host.is_new:
         raise CannotSetUp(
-            f"Dovecot {host.version} takes every refusal by the password grant for a fault; install its Lua (on Debian: "
+            f"Dovecot {host.version} takes every refusal by the password grant for a fault; install its Lua (Debian: "
             "apt install dovecot-auth-lua) and take --kind dovecot-lua"
         )
     address = asked.address or USUAL[kind]
