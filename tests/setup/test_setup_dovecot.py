@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import re
 import shutil
 from collections.abc import Iterator
@@ -87,6 +88,32 @@ def test_its_files_shown_hold_no_secret(asking: Asking, folder: Path) -> None:
     assert len(secrets) == 2
     for file in (*plan.ours, *plan.files):
         assert not any(secret in file.shown() for secret in secrets)
+
+
+@needs_dovecot
+def test_the_group_of_the_workers_may_read_the_token(asking: Asking, folder: Path) -> None:
+    def group() -> int | None:
+        (file,) = [
+            file for file in dovecot.plan(asking(folder), "dovecot-lua").files if file.path.name == "mailauth.token"
+        ]
+        assert file.mode == 0o640
+        return file.group
+
+    assert group() is None  # they are root's
+    (folder / "local.conf").write_text("service auth-worker {\n  user = $default_internal_user\n}\n")
+    assert group() == pwd.getpwnam("dovecot").pw_gid
+    (folder / "local.conf").write_text("service auth-worker {\n  user = no-such-user\n}\n")
+    with pytest.raises(CannotSetUp, match="no user of this machine"):
+        group()
+
+
+@needs_dovecot
+def test_what_is_to_be_known_of_this_configuration_is_said(asking: Asking, folder: Path) -> None:
+    (folder / "local.conf").write_text("auth_mechanisms = plain cram-md5\nuserdb {\n  driver = prefetch\n}\n")
+    said = "\n".join(dovecot.plan(asking(folder), "dovecot-grant").to_do)
+    assert "prefetch" in said
+    assert "no longer offered, having no password to judge: cram-md5" in said
+    assert "tells neither TLS nor aliases" in said
 
 
 @needs_dovecot

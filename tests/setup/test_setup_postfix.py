@@ -72,7 +72,15 @@ def test_auth_at_port_25_is_switched_off_wherever_it_was_on(asking: Asking, fold
     assert "smtpd_sasl_auth_enable = no\n" in main_text
     assert owned(master_text, "smtp") == {}
     assert owned(master_text, "2525") == {"smtpd_sasl_auth_enable": "yes"}
-    assert any("2525" in step for step in plan.to_do)
+    assert any("ask mailauth from now on: 2525." in step for step in plan.to_do)
+
+
+@needs_postfix
+def test_who_had_auth_by_main_cf_and_has_it_no_more_is_told(asking: Asking, folder: Path) -> None:
+    (folder / "main.cf").write_text(MAIN + "smtpd_sasl_auth_enable = yes\n")
+    (folder / "master.cf").write_text(PORT_25 + "587 inet n - n - - smtpd\n2525 inet n - n - - smtpd\n")
+    said = planned(asking, folder)[0].to_do
+    assert any("had AUTH by main.cf, and have it no more: 2525;" in step for step in said)
 
 
 @needs_postfix

@@ -241,7 +241,12 @@ def _changes(files: Iterable[File]) -> str:
 
 def _say_what_else(plan: Plan) -> None:
     click.echo("What else is to be done:")
-    steps = [*plan.to_do, f"When all is there: {' '.join(plan.reload)}" if plan.reload else "", "Then: mailauth doctor"]
+    steps = [
+        *plan.to_do,
+        "Start mailauth anew, so that the [[bridge]] is there: systemctl restart mailauth" if plan.table else "",
+        f"When all is there: {' '.join(plan.reload)}" if plan.reload and not plan.is_elsewhere else "",
+        "Then: mailauth doctor",
+    ]
     for number, step in enumerate(filter(None, steps), start=1):
         click.echo(f" {number}. {step}")
 

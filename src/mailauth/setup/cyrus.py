@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailauth.setup.plan import Asked, CannotSetUp, File, Plan, Table, table_file
-from mailauth.setup.postfix import PORT_25, Draft
+from mailauth.setup.postconf import PORT_25, Draft
 from mailauth.setup.programs import found, missing, said, version_in
 
 UNIX = "unix:"

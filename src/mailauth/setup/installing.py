@@ -41,8 +41,9 @@ def install(files: Iterable[File], check: Callable[[], object]) -> list[Written]
             try:
                 written.append(_put(file, undo))
             except OSError as error:
+                advice = "; run this as root" if isinstance(error, PermissionError) else ""
                 place = error.filename or file.path
-                raise CannotSetUp(f"{place}: {error.strerror}; nothing was changed; run this as root") from None
+                raise CannotSetUp(f"{place}: {error.strerror}; nothing was changed{advice}") from None
         check()
         undo.pop_all()
     return written

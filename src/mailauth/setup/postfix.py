@@ -7,15 +7,14 @@ The edits are postconf's own, made on copies.
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from mailauth.setup.plan import Asked, CannotSetUp, File, Plan, Table, table_file
+from mailauth.setup.postconf import FILES, PORT_25, Draft, Service
 from mailauth.setup.programs import found, missing, numbers, said, version_in
 
 UNIX = "unix:"
@@ -25,85 +24,8 @@ OLDEST = (2, 11)  # whose postconf edits master.cf
 FOLDER = Path("/etc/postfix")
 USUAL = ("submission", "587", "submissions", "smtps", "465")
 FROM_THE_FIRST_BYTE = {"submissions", "smtps", "465"}
-PORT_25 = {"smtp", "25"}
 OURS = {"smtpd_sasl_type", "smtpd_sasl_path", "smtpd_sasl_security_options", "smtpd_tls_auth_only"}
 ENABLED = "smtpd_sasl_auth_enable"
-LONG_AGO = 0  # epoch seconds
-FILES = ("main.cf", "master.cf")
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """One line of master.cf. processes: how many there may be; None: as many as anywhere."""
-
-    name: str
-    kind: str
-    chrooted: bool
-    processes: int | None
-    command: str
-
-    @property
-    def port(self) -> str:
-        """As it is written: a name or a number."""
-        return self.name.rpartition(":")[2]
-
-    @property
-    def entry(self) -> str:
-        """As postconf calls it."""
-        return f"{self.name}/{self.kind}"
-
-
-class Draft:
-    """main.cf and master.cf, asked and, as copies, edited by Postfix's own postconf."""
-
-    def __init__(self, postconf: str, folder: Path) -> None:
-        self._words = (postconf, "-c", str(folder))
-        self.folder = folder
-
-    def value(self, name: str) -> str:
-        """What main.cf makes of a parameter."""
-        return said([*self._words, "-hx", name]).strip()
-
-    def set(self, values: Mapping[str, str]) -> None:
-        """In main.cf, as far as it is not so."""
-        changed = [f"{name} = {value}" for name, value in values.items() if self.value(name) != value]
-        self._edit("-e", changed)
-
-    def services(self) -> Iterator[Service]:
-        """The services of master.cf that speak SMTP with clients."""
-        for line in said([*self._words, "-M"]).splitlines():
-            name, kind, _, _, jail, _, limit, *command = line.split()
-            if kind in {"inet", "pass"} and command[0] in {"smtpd", "postscreen"}:
-                yield Service(name, kind, jail == "y", int(limit) if limit.isdigit() else None, command[0])
-
-    def options(self, service: Service) -> dict[str, str]:
-        """The parameters that a service has of its own."""
-        lines = said([*self._words, "-P", f"{service.entry}/*"]).splitlines()
-        pairs = [line.removeprefix(f"{service.entry}/").partition(" = ") for line in lines]
-        return {name: value for name, _, value in pairs}
-
-    def give(self, owned: Sequence[str]) -> None:
-        """Services parameters of their own: SERVICE/TYPE/NAME=VALUE."""
-        self._edit("-P", owned)
-
-    def take(self, owned: Sequence[str]) -> None:
-        """Away from services, so that main.cf counts: SERVICE/TYPE/NAME."""
-        self._edit("-PX", owned)
-
-    def add(self, names: Sequence[str], jail: str) -> None:
-        """Services of their own."""
-        self._edit("-M", [f"{name}/inet={name} inet n - {jail} - - smtpd" for name in names])
-        self.give([f"{name}/inet/syslog_name=postfix/{name}" for name in names])
-
-    def _edit(self, how: str, what: Sequence[str]) -> None:
-        if what:
-            said([*self._words, how, *what])
-            self.age()
-
-    def age(self) -> None:
-        """postconf waits until a file has been left alone for some seconds: of these copies it need not."""
-        for name in FILES:
-            os.utime(self.folder / name, (LONG_AGO, LONG_AGO))
 
 
 def plan(asked: Asked, submissions: Sequence[str] = ()) -> Plan:
@@ -134,10 +56,10 @@ def _here(asked: Asked, postconf: str, submissions: Sequence[str]) -> Plan:
         draft.age()
         services = _submissions(draft, submissions)
         path, address = _paths(asked.address, draft.value("queue_directory"), services)
-        others = _edit(draft, services, path)
+        more = _edit(draft, services, path)
         table = Table("dovecot-auth", address, _keys(address, _slots(draft, services)))
         files = [File(folder / name, (Path(place) / name).read_text()) for name in FILES]
-        to_do = _to_do(draft, address, others)
+        to_do = [*_to_do(draft, address), *more]
     reload = ["postfix", "reload"] if folder == FOLDER else ["postfix", "-c", str(folder), "reload"]
     return Plan(
         host=f"Postfix {version}, set up in {folder}; {_described(services)}",
@@ -197,9 +119,10 @@ def _paths(address: str, queue: str, services: Sequence[Service]) -> tuple[str, 
 
 
 def _edit(draft: Draft, services: Sequence[Service], path: str) -> list[str]:
-    """Both files. Other services with AUTH, which ask us from now on, too."""
+    """Both files. What is to be said of other services."""
+    was_on = draft.value(ENABLED) == "yes"
     draft.set(_main(path))
-    given, taken, others = [], [], []
+    given, taken, asking, without = [], [], [], []
     for service in draft.services():
         has = draft.options(service)
         if service in services:
@@ -209,10 +132,24 @@ def _edit(draft: Draft, services: Sequence[Service], path: str) -> list[str]:
         elif has.get(ENABLED) == "yes" and (service.port in PORT_25 or service.kind == "pass"):
             taken.append(f"{service.entry}/{ENABLED}")
         elif has.get(ENABLED) == "yes":
-            others.append(service.name)
+            asking.append(service.name)
+        elif was_on and ENABLED not in has and service.port not in PORT_25:
+            without.append(service.name)
     draft.take(taken)
     draft.give(given)
-    return others
+    return _told_of(asking, without)
+
+
+def _told_of(asking: Sequence[str], without: Sequence[str]) -> list[str]:
+    """asking: services with AUTH beside submission; without: those that had it by main.cf."""
+    told = []
+    if asking:
+        told.append(f"These have AUTH, too, and ask mailauth from now on: {', '.join(asking)}.")
+    if without:
+        told.append(
+            f"These had AUTH by main.cf, and have it no more: {', '.join(without)}; --submission gives it back."
+        )
+    return told
 
 
 def _main(path: str) -> dict[str, str]:
@@ -251,7 +188,7 @@ def _described(services: Sequence[Service]) -> str:
     return "people hand in mail at " + ", ".join(told)
 
 
-def _to_do(draft: Draft, address: str, others: Sequence[str]) -> list[str]:
+def _to_do(draft: Draft, address: str) -> list[str]:
     queue = draft.value("queue_directory")
     to_do = [
         (
@@ -259,6 +196,7 @@ def _to_do(draft: Draft, address: str, others: Sequence[str]) -> list[str]:
             "port 587 or 465."
         ),
         "Let a program try: AUTH must be offered after STARTTLS, or on port 465, and nowhere else.",
+        "Refused clients wait for mailauth, a quarter of `slots` at most: Postfix itself does not keep them waiting.",
         "There is no cache to switch off: Postfix asks at every login, and a revoked password is refused at the next.",
     ]
     if address.startswith(UNIX):
@@ -270,8 +208,6 @@ def _to_do(draft: Draft, address: str, others: Sequence[str]) -> list[str]:
         )
     if not any(_names_a_file(draft.value(name)) for name in ("smtpd_tls_chain_files", "smtpd_tls_cert_file")):
         to_do.insert(0, "There is no certificate: set smtpd_tls_chain_files (or smtpd_tls_cert_file) in main.cf.")
-    if others:
-        to_do.append(f"These have AUTH, too, and ask mailauth from now on: {', '.join(others)}.")
     return to_do
 
 
