@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import imaplib
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge_clients import LATER, OK, DovecotHost
+from bridge_clients import FAIL, LATER, OK, DovecotHost
 from mailauth.serving.inherited import Inherited
 from site_of_tests import Site
 
@@ -23,8 +25,11 @@ STARTING = (
     "import os, sys; given = sys.argv[1].split(',');"
     "[os.dup2(int(number), 3 + at, inheritable=True) for at, number in enumerate(given)];"
     "os.environ.update(LISTEN_FDS=str(len(given)), LISTEN_PID=str(os.getpid()));"
+    "import ctypes; zero = ctypes.c_ulong(0);"
+    "'MDWE' in os.environ and ctypes.CDLL(None).prctl(65, ctypes.c_ulong(1), zero, zero, zero);"  # from Linux 6.3 on
     "os.execv(sys.executable, sys.argv[2:])"
 )
+ENCLOSING = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "env", "MDWE=1")
 PATIENCE_S = 30.0
 
 
@@ -35,11 +40,13 @@ def opened(path: Path) -> socket.socket:
     return sock
 
 
-def started(site: Site, log: Path, *socks: socket.socket, **environment: str) -> subprocess.Popen[bytes]:
-    """As systemd starts it: the sockets are descriptors from 3 on."""
+def started(
+    site: Site, log: Path, *socks: socket.socket, enclosed: bool = False, **environment: str
+) -> subprocess.Popen[bytes]:
+    """As systemd starts it: the sockets are descriptors from 3 on. enclosed: without any right."""
     serve = [sys.executable, "-m", "mailauth", "serve", "--config", str(site.config)]
     numbers = [sock.fileno() for sock in socks]
-    words = [sys.executable, "-c", STARTING, ",".join(map(str, numbers)), *serve]
+    words = [*(ENCLOSING if enclosed else ()), sys.executable, "-c", STARTING, ",".join(map(str, numbers)), *serve]
     with log.open("wb") as out:
         process = subprocess.Popen(words, pass_fds=numbers, stderr=out, env=os.environ | environment)
     give_up_at = time.monotonic() + PATIENCE_S
@@ -74,6 +81,29 @@ def test_a_socket_of_the_service_manager_outlives_us_and_nobody_is_turned_away(t
         host.close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None or os.geteuid() != 0, reason="rights are taken away with setpriv")
+def test_it_needs_no_right_and_no_memory_that_is_written_and_run(tmp_path: Path) -> None:
+    """As the unit of `mailauth setup systemd` has it, as far as that can be had without systemd."""
+    path = tmp_path / "run" / "auth"
+    path.parent.mkdir()
+    site = Site(tmp_path, sections=f'[[bridge]]\nkind = "dovecot-auth"\naddress = "unix:{path}"\n')
+    site.config.write_text(site.config.read_text().partition("[[listen]]")[0])
+    app = site.mint(site.add("alice@example.test")).password
+    with opened(path) as sock:
+        path.parent.chmod(0o500)
+        process = started(site, tmp_path / "log", sock, enclosed=True)
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+        assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+        host = DovecotHost(path)
+        assert host.ask("alice@example.test", app) == OK
+        assert host.ask("alice@example.test", "wrong") == FAIL
+        host.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+    assert "cannot" not in (tmp_path / "log").read_text()
 
 
 def highest(count: int) -> list[socket.socket]:
