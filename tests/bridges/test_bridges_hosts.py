@@ -174,9 +174,40 @@ def test_postfix_lets_in_at_submission_and_never_at_port_25(place: Place, way: s
         master.write_text("".join(lines) + ours)
     with place.serving(), postfix.running():
         place.tells_apart(asked(port, place), b"235")
+        shown_out_before_its_message(place, port)
         client = starttls(smtplib.SMTP("localhost", postfix.ports["smtp"], timeout=PATIENCE_S), place)
         assert "auth" not in client.esmtp_features
         client.close()
+
+
+def shown_out_before_its_message(place: Place, port: int) -> None:
+    """Whose app password is revoked while it is connected."""
+    client = handing_in(place, port)
+    done = place.site.run("app-password", "revoke", ALICE, "--label", "test")
+    assert done.returncode == 0, done.stderr
+    give_up_at, code = time.monotonic() + PATIENCE_S, 450
+    while code in {450, 451}:  # it could not be said
+        assert time.monotonic() < give_up_at
+        with pytest.raises(smtplib.SMTPDataError) as shown_out:
+            client.sendmail(ALICE, ["somebody@elsewhere.test"], "Subject: x\r\n\r\nx\r\n")
+        code = shown_out.value.smtp_code
+    assert code == 421
+    client.close()
+
+
+def handing_in(place: Place, port: int) -> smtplib.SMTP:
+    """A client that is in."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up_at:
+        client = starttls(smtplib.SMTP("localhost", port, timeout=PATIENCE_S), place)
+        try:
+            client.login(ALICE, place.app)
+        except smtplib.SMTPAuthenticationError as refused:
+            client.close()
+            assert refused.smtp_code == 454
+        else:
+            return client
+    raise AssertionError("it is later and later")
 
 
 @WAYS

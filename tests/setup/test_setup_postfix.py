@@ -88,6 +88,7 @@ def test_what_a_service_has_of_its_own_does_not_outweigh_us_and_the_rest_stays(a
     (folder / "master.cf").write_text(
         PORT_25 + "587 inet n - n - 30 smtpd\n  -o smtpd_sasl_type=cyrus\n  -o smtpd_sasl_path=private/auth\n"
         "  -o smtpd_relay_restrictions=permit_mynetworks,reject\n  -o content_filter=scan\n"
+        "  -o smtpd_end_of_data_restrictions=reject_x\n"
     )
     plan, _, master = planned(asking, folder)
     assert owned(master, "587") == {
@@ -95,6 +96,7 @@ def test_what_a_service_has_of_its_own_does_not_outweigh_us_and_the_rest_stays(a
         "content_filter": "scan",
         "smtpd_tls_security_level": "encrypt",
         "smtpd_sasl_auth_enable": "yes",
+        "smtpd_end_of_data_restrictions": "check_policy_service,unix:private/mailauth-policy,reject_x",
     }
     assert plan.table is not None
     assert plan.table.keys["slots"] == 30
@@ -133,6 +135,7 @@ def test_another_address(asking: Asking, folder: Path, address: str, path: str) 
     assert f"smtpd_sasl_path = {path}\n" in main
     assert plan.table is not None
     assert ("socket_group" in plan.table.keys) == address.startswith("unix:")
+    assert [table.address for table in plan.beside] == ([f"{address}-policy"] if address.startswith("unix:") else [])
 
 
 @needs_postfix

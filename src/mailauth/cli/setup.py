@@ -216,7 +216,7 @@ def _print(plan: Plan, settings: Any) -> None:
             f"{settings.source}: the [[bridge]] is there already.\n" if is_there else f"For {settings.source}:\n"
         )
         if not is_there:
-            click.echo(table.text)
+            click.echo("\n".join([one.text for one in (table, *plan.beside)]))
     others = [file for file in plan.ours if file.path != settings.source and not file.is_there]
     for file in others:
         click.echo(f"{file.path} is to hold a secret, mode 0600; --write makes it (or: openssl rand -hex 32).\n")

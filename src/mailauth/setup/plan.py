@@ -125,7 +125,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be done for one host. host: its name, version and place, for people; table: None, where it needs none.
+    """What is to be done for one host. host: its name, version and place, for people; table: None, where it needs none;
+    beside: other tables that go with it.
 
     ours: mailauth's own files; files: the host's. commands: for a host elsewhere, in place of files.
     to_do: what nobody but the administrator can do. check: the host's own judgement of its configuration;
@@ -134,6 +135,7 @@ class Plan:
 
     host: str
     table: Table | None = None
+    beside: Sequence[Table] = ()
     ours: Sequence[File] = ()
     files: Sequence[File] = ()
     commands: Sequence[str] = ()
@@ -144,14 +146,15 @@ class Plan:
     is_elsewhere: bool = False
 
 
-def table_file(asked: Asked, table: Table) -> File:
-    """mailauth.toml with this table at its end; as it is, if the bridge is there."""
+def table_file(asked: Asked, *tables: Table) -> File:
+    """mailauth.toml with these tables at its end, but for those that are there."""
     source = asked.settings.source
-    there = File(source, "").before or ""
-    if asked.bridge(table.kind, table.address) is not None:
-        return File(source, there)
-    gap = "" if there.endswith("\n\n") else "\n" if there.endswith("\n") else "\n\n"
-    return File(source, there + gap + table.text)
+    text = File(source, "").before or ""
+    for table in tables:
+        if asked.bridge(table.kind, table.address) is None:
+            gap = "" if text.endswith("\n\n") else "\n" if text.endswith("\n") else "\n\n"
+            text += gap + table.text
+    return File(source, text)
 
 
 @dataclass(frozen=True, slots=True)

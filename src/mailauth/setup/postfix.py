@@ -25,6 +25,8 @@ FOLDER = Path("/etc/postfix")
 USUAL = ("submission", "587", "submissions", "smtps", "465")
 FROM_THE_FIRST_BYTE = {"submissions", "smtps", "465"}
 OURS = {"smtpd_sasl_type", "smtpd_sasl_path", "smtpd_sasl_security_options", "smtpd_tls_auth_only"}
+AT_THE_END = "smtpd_end_of_data_restrictions"
+POLICY = "-policy"
 ENABLED = "smtpd_sasl_auth_enable"
 
 
@@ -56,15 +58,18 @@ def _here(asked: Asked, postconf: str, submissions: Sequence[str]) -> Plan:
         draft.age()
         services = _submissions(draft, submissions)
         path, address = _paths(asked.address, draft.value("queue_directory"), services)
-        more = _edit(draft, services, path)
+        policy = _policy(address, path)
+        more = _edit(draft, services, path, "" if policy is None else f"unix:{path}{POLICY}")
         table = Table("dovecot-auth", address, _keys(address, _slots(draft, services)))
+        beside = [] if policy is None else [policy]
         files = [File(folder / name, (Path(place) / name).read_text()) for name in FILES]
         to_do = [*_to_do(draft, address), *more]
     reload = ["postfix", "reload"] if folder == FOLDER else ["postfix", "-c", str(folder), "reload"]
     return Plan(
         host=f"Postfix {version}, set up in {folder}; {_described(services)}",
         table=table,
-        ours=[table_file(asked, table)],
+        beside=beside,
+        ours=[table_file(asked, table, *beside)],
         files=files,
         to_do=to_do,
         check=[found("postfix") or "postfix", "-c", str(folder), "check"],
@@ -118,8 +123,15 @@ def _paths(address: str, queue: str, services: Sequence[Service]) -> tuple[str, 
     return str(path), address
 
 
-def _edit(draft: Draft, services: Sequence[Service], path: str) -> list[str]:
-    """Both files. What is to be said of other services."""
+def _policy(address: str, path: str) -> Table | None:
+    """The bridge that is asked before each message, beside the socket for logins; by TCP there is none."""
+    if path.startswith("inet:"):
+        return None
+    return Table("postfix-policy", address + POLICY, {"socket_group": "postfix"})
+
+
+def _edit(draft: Draft, services: Sequence[Service], path: str, policy: str) -> list[str]:
+    """Both files. policy: where is asked before each message; "": nowhere. What is to be said of other services."""
     was_on = draft.value(ENABLED) == "yes"
     draft.set(_main(path))
     given, taken, asking, without = [], [], [], []
@@ -127,7 +139,7 @@ def _edit(draft: Draft, services: Sequence[Service], path: str) -> list[str]:
         has = draft.options(service)
         if service in services:
             taken += [f"{service.entry}/{name}" for name in sorted(OURS & set(has))]
-            wanted = _own(service.port, has)
+            wanted = _own(service.port, has, policy)
             given += [f"{service.entry}/{name}={value}" for name, value in wanted.items() if has.get(name) != value]
         elif has.get(ENABLED) == "yes" and (service.port in PORT_25 or service.kind == "pass"):
             taken.append(f"{service.entry}/{ENABLED}")
@@ -162,14 +174,18 @@ def _main(path: str) -> dict[str, str]:
     }
 
 
-def _own(port: str, has: dict[str, str]) -> dict[str, str]:
+def _own(port: str, has: dict[str, str], policy: str = "") -> dict[str, str]:
     """What a submission service needs of its own, beside what it has."""
     wrapped = port in FROM_THE_FIRST_BYTE or has.get("smtpd_tls_wrappermode") == "yes"
     tls = {"smtpd_tls_wrappermode": "yes"} if wrapped else {"smtpd_tls_security_level": "encrypt"}
     relay = (
         {} if "smtpd_relay_restrictions" in has else {"smtpd_relay_restrictions": "permit_sasl_authenticated,reject"}
     )
-    return {**tls, ENABLED: "yes", **relay}
+    before = has.get(AT_THE_END, "")
+    asking = (
+        {AT_THE_END: f"check_policy_service,{policy}{',' if before else ''}{before}"} if policy not in before else {}
+    )
+    return {**tls, ENABLED: "yes", **relay, **asking}
 
 
 def _keys(address: str, slots: int) -> dict[str, object]:
@@ -197,7 +213,7 @@ def _to_do(draft: Draft, address: str) -> list[str]:
         ),
         "Let a program try: AUTH must be offered after STARTTLS, or on port 465, and nowhere else.",
         "Refused clients wait for mailauth, a quarter of `slots` at most: Postfix itself does not keep them waiting.",
-        "There is no cache to switch off: Postfix asks at every login, and a revoked password is refused at the next.",
+        "There is no cache to switch off: Postfix asks at every login, and (postfix-policy) before it takes a message.",
     ]
     if address.startswith(UNIX):
         to_do.insert(
