@@ -43,6 +43,7 @@ class Cause(StrEnum):
     LATE = "missed-its-tick"
     SHUTDOWN = "shutting-down"
     CHANGED = "changed-meanwhile"
+    BACKEND = "back-end-unavailable"
 
 
 @dataclass(frozen=True, slots=True)

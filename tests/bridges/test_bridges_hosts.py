@@ -45,7 +45,7 @@ ALICE, WEB = "alice@example.test", "correct horse battery"
 TOKEN = "a-token-that-every-bridge-here-has"
 TOML = "/etc/mailauth/mailauth.toml"
 WAYS = pytest.mark.parametrize("way", ["setup", "page"])
-LATER = (b"UNAVAILABLE", b"454", b"435", b"451", b"generic failure", b"internal server error")
+LATER = (b"UNAVAILABLE", b"454", b"435", b"451", b"generic failure", b"internal server error", b"EOF")
 REFUSED = (b"AUTHENTICATIONFAILED", b"535", b"authentication failure")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from doors import IMAP, Collector, Gate, Words, greeted
 from doubles import Doorman
 from mailauth.attempt import Attempt
 from mailauth.dialogue import Actions, Ending
-from mailauth.serving.lines import LineConnection, TimeLimits
+from mailauth.serving.house import TimeLimits
+from mailauth.serving.lines import LineConnection
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject
 from servers import listening
 from wire import DEADLINE_S, Wire, eventually
@@ -481,7 +482,7 @@ async def test_a_dialogue_that_breaks_costs_only_its_connection(words: Words, ca
         def __getattr__(self, name: str) -> Any:
             return getattr(self._inner, name)
 
-        def judged(self, ticket: int, outcome: Outcome) -> Actions:
+        def judged(self, ticket: int, outcome: Outcome, behind: Sequence[str] | None = None) -> Actions:
             raise ValueError("with something secret in it")
 
     async with listening(Breaking, Doorman(), tls="implicit") as running:
