@@ -12,9 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from typing import Protocol
 
 from mailauth import plugins
-from mailauth.bridges.bridge import APP_PASSWORD, AsksAgain, Bridge, HoldsSessions, Terms
+from mailauth.bridges.bridge import APP_PASSWORD, AsksAgain, Bridge, HoldsSessions, OpensForOthers, Terms
 from mailauth.config import Address, ConfigError, Settings
 from mailauth.config import bridge as section
 from mailauth.factors.section import BadSection, Section
@@ -34,9 +35,14 @@ from mailauth.serving.listen import CannotListen, Door, Server
 from mailauth.serving.sessions import LiveSessions
 from mailauth.serving.tokens import Tokens
 from mailauth.serving.unixsocket import UnixSocket, bind_unix
+from mailauth.serving.whence import OnRecord, Whence
 
 CONNECTIONS = 4  # for each slot of the host; beyond that the oldest that never asked anything goes
 HELD = 4  # one slot in so many may be kept waiting
+
+
+class Accounts(Reads, OnRecord, Protocol):
+    """What bridges ask the store beside the judging."""
 
 
 def bridges_of(settings: Settings, reported: Reported | None = None) -> list[Bridge]:
@@ -116,24 +122,26 @@ def open_bridges(
     reported: Reported,
     inherited: Inherited,
     *,
-    reads: Reads,
+    passdb: Accounts,
     asking: Asking | None = None,
 ) -> Iterator[Bridgeheads]:
     """The bridges of the configuration, bound and not yet served; in the end their sockets are taken away.
 
-    inherited: sockets that are bound already. asking: the keeper, where a bridge's host is to end sessions.
-    Raises ConfigError, CannotListen.
+    inherited: sockets that are bound already. passdb: what is judged by, too. asking: the keeper, where a bridge's
+    host is to end sessions. Raises ConfigError, CannotListen.
     """
     with ExitStack() as stack:
         built = bridges_of(settings, reported)
         heads = []
         again = any(isinstance(bridge, AsksAgain) for bridge in built)
         admitted = Admitted(sessions.passdb) if again else None
+        whence = _whence(built, passdb)
         for number, (written, bridge) in enumerate(zip(settings.bridge, built, strict=True), start=1):
             try:
                 house = _house(written, bridge, settings, authenticator, sessions)
                 house.admitted = admitted
-                house.reads = reads
+                house.whence = whence
+                house.reads = passdb
                 name = f"bridge {house.name}"
                 door = _door(stack, name, written, house, inherited)
                 heads.append(Bridgehead(name, Server(house.census, [door]), house))
@@ -141,18 +149,28 @@ def open_bridges(
                 raise CannotListen(f"{settings.source}: [[bridge]] #{number} address: {error}") from None
             except peercred.NoSuchName as error:
                 raise ConfigError(f"{settings.source}: [[bridge]] #{number}: {error}") from None
-        kickers = _kickers(settings, built, asking)
+        kickers = _kickers(settings, built, asking, whence)
         sessions.elsewhere += [kicker.changed for kicker in kickers]
         yield Bridgeheads(heads, kickers)
 
 
-def _kickers(settings: Settings, built: Sequence[Bridge], asking: Asking | None) -> list[Kicker]:
+def _whence(built: Sequence[Bridge], on_record: OnRecord) -> Whence | None:
+    """Where it is remembered from where app passwords were let in. None: nobody asks for it, or that tells nothing.
+
+    What a proxy opens by a master password comes from the proxy, and nobody tells whose it is.
+    """
+    asks = any(isinstance(bridge, HoldsSessions) and bridge.doveadm_url for bridge in built)
+    hidden = any(isinstance(bridge, OpensForOthers) and bridge.password for bridge in built)
+    return Whence(on_record) if asks and not hidden else None
+
+
+def _kickers(settings: Settings, built: Sequence[Bridge], asking: Asking | None, whence: Whence | None) -> list[Kicker]:
     """Who ends sessions at the bridges' hosts, where that is to be."""
     kickers = []
     for written, bridge in zip(settings.bridge, built, strict=True):
         if asking is not None and isinstance(bridge, HoldsSessions) and bridge.doveadm_url:
             doveadm = KeptDoveadm(asking, bridge_name(written), bridge.doveadm_url)
-            kickers.append(Kicker(doveadm, bridge.kick_by == APP_PASSWORD))
+            kickers.append(Kicker(doveadm, bridge.kick_by == APP_PASSWORD, whence))
     return kickers
 
 

@@ -67,7 +67,7 @@ async def serve(
         doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions, backends=backends)
         portal = await stack.enter_async_context(open_portal(core, context, doors.carrier(), inherited, around))
         judging = (core.verifier, core.sessions, core.reported)
-        bridges = stack.enter_context(open_bridges(settings, *judging, inherited, reads=core.passdb, asking=asking))
+        bridges = stack.enter_context(open_bridges(settings, *judging, inherited, passdb=core.passdb, asking=asking))
         server = Server(census, doors.open(inherited))
         inherited.close()
         login_log = logs.LoginLog(stream.write)

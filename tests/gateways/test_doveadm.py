@@ -80,6 +80,13 @@ async def test_one_device_is_named_by_its_field() -> None:
     assert json.loads(there.heard[0].partition(b"\r\n\r\n")[2])[0][1] == {"mask": ["7"], "passdbField": "user_app"}
 
 
+async def test_one_address_is_a_second_mask() -> None:
+    async with dovecot(ok(KICKED)) as there:
+        assert await there.doveadm.kick("alice@example.test", PATIENCE_S, address="2001:db8::1")
+    sent = json.loads(there.heard[0].partition(b"\r\n\r\n")[2])[0][1]
+    assert sent == {"mask": ["alice@example.test", "2001:db8::1"]}
+
+
 async def test_dovecot_2_4_counts_what_it_ended() -> None:
     for answer, was_there in ((b"0", False), (b"2", True)):
         async with dovecot(ok(b'[["doveadmResponse",[{"count":"%b"}],"mailauth"]]' % answer)) as there:

@@ -367,10 +367,10 @@ class Doveadm:
     away: bool = False
     done: list[tuple[str, ...]] = field(default_factory=list)
 
-    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "") -> bool:
+    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "", address: str = "") -> bool:
         if self.away:
             raise NotReached("no connection")
-        self.done.append(("kick", mask, passdb_field))
+        self.done.append(("kick", mask, passdb_field, address))
         return mask != "nobody@example.test"
 
     async def forget(self, user: str, timeout_s: float) -> None:
@@ -386,10 +386,12 @@ async def test_doveadm_is_asked_by_the_keeper() -> None:
         kept = KeptDoveadm(asking, "dovecot-lua 127.0.0.1:8414", doveadm.url)
         assert await kept.kick("7", PATIENCE_S, passdb_field="user_app") is True
         assert await kept.kick("nobody@example.test", PATIENCE_S) is False
+        assert await kept.kick("alice@example.test", PATIENCE_S, address="192.0.2.1") is True
         await kept.forget("alice@example.test", PATIENCE_S)
         assert doveadm.done == [
-            ("kick", "7", "user_app"),
-            ("kick", "nobody@example.test", ""),
+            ("kick", "7", "user_app", ""),
+            ("kick", "nobody@example.test", "", ""),
+            ("kick", "alice@example.test", "", "192.0.2.1"),
             ("forget", "alice@example.test"),
         ]
         doveadm.away = True

@@ -13,14 +13,19 @@ import pytest
 
 import mailauth.accounts
 from doubles import MemoryPassdb
+from mailauth.attempt import Attempt, Credential, Service
 from mailauth.gateways.doveadm import NotReached
-from mailauth.interfaces import Answer, Change
+from mailauth.interfaces import Answer, BadRecord, Change, StoreUnavailable
 from mailauth.serving import kicking
+from mailauth.serving import whence as whence_module
 from mailauth.serving.kicking import TAKES_NOTHING, Kicker
 from mailauth.serving.sessions import LiveSessions
+from mailauth.serving.whence import MOST_ADDRESSES, Whence
+from mailauth.verdict import Accept, Principal
 from wire import eventually
 
 ALICE = "alice@example.test"
+HERE, THERE, SIX = "192.0.2.1", "192.0.2.2", "2001:db8::1"
 
 
 @dataclass
@@ -31,19 +36,41 @@ class Doveadm:
     away: bool = False
     empty: bool = False
     kicked: list[tuple[str, str]] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+    nothing_from: str = ""
     forgotten: list[str] = field(default_factory=list)
     tried: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "") -> bool:
+    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "", address: str = "") -> bool:
         self.tried.set()
         if self.away:
             raise NotReached("no connection")
         self.kicked.append((mask, passdb_field))
-        return not self.empty
+        self.addresses.append(address)
+        return not self.empty and (not address or address != self.nothing_from)
 
     async def forget(self, user: str, timeout_s: float) -> None:
         if not self.away:
             self.forgotten.append(user)
+
+
+@dataclass
+class Record:
+    """The audit log: by app password, from where it was let in. None: it cannot be said."""
+
+    rows: dict[int, frozenset[str] | None] = field(default_factory=dict)
+    fault: Exception | None = None
+    is_slow: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    async def let_in_from(self, login: str, credential_id: int, most: int) -> frozenset[str] | None:
+        self.asked.append(login)
+        if self.is_slow:
+            await asyncio.Event().wait()
+        if self.fault is not None:
+            raise self.fault
+        found = self.rows.get(credential_id, frozenset())
+        return None if found is None else frozenset(sorted(found)[:most])
 
 
 def change(
@@ -112,6 +139,131 @@ async def test_one_device_ends_where_it_can_be_told_from_others() -> None:
     assert told[1].report.endswith(f"ended what was open of {ALICE}, by these app passwords\n")
     await Kicker(doveadm, by_app_password=True).changed([TARGETS[1][0]])  # type: ignore[arg-type]
     assert doveadm.kicked[2:] == [(ALICE, "")]
+
+
+def let_in(whence: Whence, credential_id: int | None, peer: str, service: Service = Service.IMAP) -> None:
+    accept = Accept(Principal(1, ALICE, credential_id))
+    whence.note(Attempt(Credential(ALICE), service, peer, tls=True), accept)
+
+
+async def test_what_is_open_from_where_it_was_let_in_ends_and_no_more() -> None:
+    doveadm, record = Doveadm(), Record({7: frozenset({HERE}), 8: frozenset({SIX})})
+    whence = Whence(record)
+    let_in(whence, 8, THERE, Service.POP3)
+    let_in(whence, 9, "192.0.2.9")
+    let_in(whence, None, "192.0.2.9")
+    let_in(whence, 7, "192.0.2.9", Service.SMTP)  # that is no session of Dovecot's
+    told = await Kicker(doveadm, whence=whence).changed([REVOKED])  # type: ignore[arg-type]
+    assert doveadm.kicked == [(ALICE, "")] * 3
+    assert doveadm.addresses == [HERE, THERE, SIX]
+    assert doveadm.forgotten == [ALICE]
+    assert record.asked == [ALICE, ALICE]
+    whose = f"{ALICE} from {HERE}, {THERE}, {SIX}"
+    assert told == {
+        1: Answer(0, f"elsewhere: Dovecot at {doveadm.url}: ended what was open of {whose}, by whatever password\n")
+    }
+
+
+@pytest.mark.parametrize("nothing_from", [HERE, THERE])
+async def test_each_address_is_asked_for_whatever_the_others_said(nothing_from: str) -> None:
+    doveadm = Doveadm(nothing_from=nothing_from)
+    kicker = Kicker(doveadm, whence=Whence(Record({7: frozenset({HERE, THERE})})))  # type: ignore[arg-type]
+    assert (await kicker.changed([REVOKED]))[1].report
+    assert doveadm.addresses == [HERE, THERE]
+
+
+async def test_what_was_let_in_nowhere_ends_nothing() -> None:
+    doveadm = Doveadm()
+    assert await Kicker(doveadm, whence=Whence(Record())).changed([REVOKED]) == {}  # type: ignore[arg-type]
+    assert not doveadm.kicked
+
+
+UNCERTAIN = {
+    "not all rows are kept": Record({7: frozenset({HERE}), 8: None}),
+    "coarse": Record({7: frozenset({HERE, "192.0.2.0/24"})}),
+    "no address": Record({7: frozenset({HERE, ""})}),
+    "the bridge itself": Record({7: frozenset({HERE}), 8: frozenset({"bridge:dovecot-lua"})}),
+    "of one machine's interface": Record({7: frozenset({"fe80::1%eth0"})}),
+    "too many": Record({7: frozenset(f"192.0.2.{n}" for n in range(MOST_ADDRESSES + 1))}),
+    "too many together": Record(
+        {
+            7: frozenset(f"192.0.2.{n}" for n in range(MOST_ADDRESSES)),
+            8: frozenset({"198.51.100.1"}),
+        }
+    ),
+    "the store is away": Record(fault=StoreUnavailable("away")),
+    "a row that is not understood": Record(fault=BadRecord("unreadable")),
+    "the store is slow": Record(is_slow=True),
+}
+
+
+@pytest.mark.parametrize("record", UNCERTAIN.values(), ids=UNCERTAIN)
+async def test_where_it_is_not_certain_all_of_the_user_s_ends(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    if record.is_slow:
+        monkeypatch.setattr(kicking, "FIRST_S", 0.1)
+    doveadm = Doveadm()
+    told = await Kicker(doveadm, whence=Whence(record)).changed([REVOKED])  # type: ignore[arg-type]
+    assert (doveadm.kicked, doveadm.addresses) == ([(ALICE, "")], [""])
+    assert told[1].report.endswith(f"ended what was open of {ALICE}, by whatever password\n")
+
+
+@pytest.mark.parametrize("peer", ["bridge:dovecot-lua", "192.0.2.0/24", ""])
+async def test_what_this_process_let_in_counts_as_what_is_on_record(peer: str) -> None:
+    doveadm, whence = Doveadm(), Whence(Record({7: frozenset({HERE})}))
+    let_in(whence, 7, peer)
+    await Kicker(doveadm, whence=whence).changed([REVOKED])  # type: ignore[arg-type]
+    assert doveadm.addresses == [""]
+
+
+@pytest.mark.parametrize(("most", "ended"), [(MOST_ADDRESSES, MOST_ADDRESSES), (MOST_ADDRESSES + 1, 1)])
+async def test_of_too_many_addresses_all_of_the_user_s_ends(most: int, ended: int) -> None:
+    doveadm, whence = Doveadm(), Whence(Record())
+    for number in [*range(most), *range(most)]:
+        let_in(whence, 7, f"192.0.2.{number}")
+    await Kicker(doveadm, whence=whence).changed([REVOKED])  # type: ignore[arg-type]
+    assert len(doveadm.kicked) == ended
+
+
+async def test_the_app_password_that_was_not_used_for_longest_is_forgotten_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(whence_module, "MOST_KEPT", 2)
+    whence = Whence(Record())
+    for credential_id in (1, 2, 1, 3):
+        let_in(whence, credential_id, HERE)
+    assert [await whence.addresses(ALICE, [n]) for n in (1, 2, 3)] == [(HERE,), (), (HERE,)]
+
+
+@pytest.mark.parametrize(
+    ("made", "masks"),
+    [(made, mask) for made, mask in TARGETS if made is not REVOKED]
+    + [(change("app-password-revoked", login="*@example.test", app_passwords=[7]), "*")]
+    + [(change("app-password-revoked", login=ALICE), ALICE)],
+    ids=lambda one: getattr(one, "kind", one),
+)
+async def test_no_other_change_asks_from_where(made: Change, masks: str) -> None:
+    doveadm, record = Doveadm(), Record({7: frozenset({HERE})})
+    await Kicker(doveadm, whence=Whence(record)).changed([made])  # type: ignore[arg-type]
+    assert (doveadm.kicked, doveadm.addresses, record.asked) == ([(masks, "")], [""], [])
+
+
+async def test_a_dovecot_that_knows_the_device_is_told_no_address() -> None:
+    doveadm, record = Doveadm(), Record({7: frozenset({HERE})})
+    await Kicker(doveadm, by_app_password=True, whence=Whence(record)).changed([REVOKED])  # type: ignore[arg-type]
+    assert doveadm.kicked == [("7", "user_app"), ("8", "user_app")]
+    assert (doveadm.addresses, record.asked) == (["", ""], [])
+
+
+async def test_who_was_not_reached_is_told_the_same_addresses_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kicking, "PAUSES_S", (0.01,))
+    doveadm, record = Doveadm(away=True), Record({7: frozenset({HERE}), 8: frozenset({THERE})})
+    kicker = Kicker(doveadm, whence=Whence(record))  # type: ignore[arg-type]
+    told = await kicker.changed([REVOKED])
+    assert f"sessions of {ALICE} may still be open, it is tried until they end: no connection" in told[1].report
+    doveadm.away = False
+    await eventually(lambda: len(doveadm.kicked) == 2)
+    await kicker.close()
+    assert doveadm.addresses == [HERE, THERE]
 
 
 async def test_what_was_not_open_is_not_spoken_of_and_nobody_is_ended_twice() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from contextlib import asynccontextmanager, closing, suppress
 
 import pytest
@@ -356,6 +357,54 @@ async def test_the_newest_login_from_there_that_is_on_record(store, ring, alice)
         assert await passdb.let_in(*there, 200.5) is None
         note(20, 400.0, credential_id=8)
         assert await passdb.let_in(*there, 0.0) == (400.0, 8)
+
+
+async def test_from_where_an_app_password_was_let_in_as_long_as_all_of_it_is_on_record(store, ring, alice):
+    new, _ = minted(store, ring)
+    other, _ = minted(store, ring, label="laptop")
+    numbers = iter(range(100))
+
+    def note(peer, **changes):
+        row = {"fold": f"x:{next(numbers)}", "at": time.time(), "actor": "client", "kind": "login", "count": 1}
+        row |= {"login": alice, "account_id": 1, "service": "imap", "peer": peer, "client": ""}
+        row |= {"credential_id": new.id, "outcome": "accept", "detail": "app-password", **changes}
+        with store.transaction() as tx:
+            tx.write_each(store.sql.COUNT_LOGINS, [row])
+
+    def written(text, **values):
+        with store.transaction() as tx:
+            tx.write(text, **values)
+
+    async with opened(store, ring) as passdb:
+
+        async def found(credential_id=new.id, most=17):
+            return await passdb.let_in_from(alice, credential_id, most)
+
+        assert await found() == frozenset()
+        for changes in (
+            *({"credential_id": other.id}, {"credential_id": None}, {"service": "smtp"}, {"outcome": "reject"}),
+            *({"login": "bob@example.test"}, {"outcome": "defer"}),
+        ):
+            note("192.0.2.9", **changes)
+        note("192.0.2.1")
+        note("192.0.2.1")
+        note("2001:db8::1", service="pop3")
+        note("192.0.2.2", at=time.time() - 60)  # by a clock that is slow
+        assert await found() == {"192.0.2.1", "2001:db8::1", "192.0.2.2"}
+        assert await found(other.id) == {"192.0.2.9"}
+        assert len(await found(most=2)) == 2
+        assert await found(99) is None  # a row that is gone
+        apppasswords.revoke(store, alice, ids=[new.id], **ROOT)
+        assert await found() == {"192.0.2.1", "2001:db8::1", "192.0.2.2"}
+        note("", login=None, account_id=None, credential_id=None, service="", outcome="dropped")
+        assert await found() is None  # of that time not all was written
+        written("DELETE FROM audit WHERE outcome = 'dropped'")
+        assert await found() is not None
+        written(store.sql.PRUNE_AUDIT, before=time.time() - 30, batch=1)  # the oldest: the slow clock's
+        assert await found() is not None  # that from before it was made is still there
+        written("UPDATE audit SET at = at + 3600 WHERE kind <> 'login'")
+        written("UPDATE audit SET at = at + 60 WHERE kind = 'login'")
+        assert await found() is None  # none is as old as the app password
 
 
 async def test_the_web_record_is_replaced_unless_it_has_changed(store, ring, alice):

@@ -103,6 +103,17 @@ class HoldsSessions(Protocol):
 
 
 @runtime_checkable
+class OpensForOthers(Protocol):
+    """A bridge whose host may open sessions at another server by a master password, so that that one asks nobody.
+
+    password: "" when it has none.
+    """
+
+    @property
+    def password(self) -> str: ...
+
+
+@runtime_checkable
 class AsksAgain(Protocol):
     """A bridge whose host asks later, too, about whom it was told to let in: so all bridges have to remember it."""
 
@@ -121,7 +132,7 @@ kick_by_option = partial(
     option,
     USER,
     check=one_of(USER, APP_PASSWORD),
-    doc="what is ended when an app password is revoked: all of the user's, or (Dovecot 2.4) that device's",
+    doc="by what sessions are told apart when an app password is revoked: address and user, or (Dovecot 2.4) device",
 )
 
 

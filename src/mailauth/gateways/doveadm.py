@@ -28,13 +28,15 @@ class Doveadm:
     url: str
     key: str = field(repr=False)
 
-    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "") -> bool:
+    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "", address: str = "") -> bool:
         """End what is open of the users of this mask; False: there was nothing. Raises NotReached.
 
-        passdb_field: what the mask is compared with in place of the user name (Dovecot 2.4).
+        passdb_field: what the mask is compared with in place of the user name (Dovecot 2.4). address: of the client,
+        if only what is open from there is to end; Dovecot takes one.
         """
         more = {"passdbField": passdb_field} if passdb_field else {}
-        return await self._run("kick", {"mask": [mask], **more}, timeout_s)
+        masks = [mask, address] if address else [mask]
+        return await self._run("kick", {"mask": masks, **more}, timeout_s)
 
     async def forget(self, user: str, timeout_s: float) -> None:
         """Take this user's passwords out of the authentication cache. Raises NotReached."""

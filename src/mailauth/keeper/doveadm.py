@@ -20,9 +20,10 @@ class KeptDoveadm:
     at: str
     url: str
 
-    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "") -> bool:
+    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "", address: str = "") -> bool:
         """See gateways.doveadm.Doveadm. Raises NotReached."""
-        answer = await self._ask({"do": "kick", "mask": mask, "passdb_field": passdb_field}, timeout_s)
+        told = {"do": "kick", "mask": mask, "passdb_field": passdb_field, "address": address}
+        answer = await self._ask(told, timeout_s)
         return answer.get("ended") is True
 
     async def forget(self, user: str, timeout_s: float) -> None:

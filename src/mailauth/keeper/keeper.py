@@ -194,8 +194,9 @@ class Keeper:
 
     async def _kick(self, asked: Message) -> Answered:
         doveadm, timeout_s = self._doveadm(asked)
+        only = {name: str(asked[name]) for name in ("passdb_field", "address")}
         try:
-            ended = await doveadm.kick(str(asked["mask"]), timeout_s, passdb_field=str(asked["passdb_field"]))
+            ended = await doveadm.kick(str(asked["mask"]), timeout_s, **only)
         except NotReached as error:
             raise Fault(str(error)) from None
         return {"ended": ended}, None

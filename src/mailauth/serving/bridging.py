@@ -22,6 +22,7 @@ from mailauth.serving.admitted import Admitted
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld
 from mailauth.serving.sessions import LiveSessions
+from mailauth.serving.whence import Whence
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Reject
 
 DECIDE_S = 8.0  # Postfix gives up after ten seconds
@@ -50,8 +51,8 @@ class Reads(Protocol):
 class BridgeHouse:
     """What all connections of one bridge share. held: the refusals that we keep back; None: the host does.
 
-    silence_s: see bridges.bridge.Bridge. admitted: where who is let in is remembered; None: nobody asks for it. reads:
-    of the accounts that are judged. judging: what has to wait.
+    silence_s: see bridges.bridge.Bridge. admitted, whence: where who is let in, and from where, is remembered; None:
+    nobody asks for it. reads: of the accounts that are judged. judging: what has to wait.
     """
 
     name: str
@@ -62,6 +63,7 @@ class BridgeHouse:
     silence_s: float | None = None
     sessions: LiveSessions | None = None
     admitted: Admitted | None = None
+    whence: Whence | None = None
     reads: Reads | None = None
     judging: set[asyncio.Task[None]] = field(default_factory=set)
     _warned: dict[str, float] = field(default_factory=dict)
@@ -75,6 +77,13 @@ class BridgeHouse:
             self._warned.clear()
         self._warned[text] = now
         log.warning("bridge %s: a peer %s", self.name, text)
+
+    def note(self, judge: Judge, accept: Accept) -> None:
+        """The host is told that this one may come in."""
+        if self.admitted is not None:
+            self.admitted.note(judge.attempt, accept, judge.session)
+        if self.whence is not None:
+            self.whence.note(judge.attempt, accept)
 
     async def close(self) -> None:
         """Nobody waits any more for what is still judged."""
@@ -222,8 +231,8 @@ class BridgeConnection(asyncio.Protocol):
                 outcome = Defer(Cause.LATE)
         elif type(outcome) is Accept and self._is_out_of_date(outcome):
             outcome = Defer(Cause.CHANGED)
-        elif type(outcome) is Accept and type(judge) is Judge and house.admitted is not None:
-            house.admitted.note(judge.attempt, outcome, judge.session)
+        elif type(outcome) is Accept and type(judge) is Judge:
+            house.note(judge, outcome)
         self._answer(judge.ticket, outcome)
         self._go_on()
 

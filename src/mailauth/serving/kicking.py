@@ -1,8 +1,9 @@
 """Sessions that a Dovecot holds for accounts of ours: ended there when a change may have taken away what opened them.
 
-Rule: after the mark has moved, so that whoever comes again is judged by what is now. Dovecot does not say by which
-password a session was opened, so all of the account's end; those that may come again do. What cannot be reached is
-tried until it can be.
+Rule: after the mark has moved, so that whoever comes again is judged by what is now. Dovecot 2.3 does not say by which
+password a session was opened. Of a revoked app password what is open from where it was let in ends, if that is known
+for certain (see `whence`), and in all other cases all of the account's; those that may come again do. What cannot be
+reached is tried until it can be.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from mailauth.gateways.doveadm import NotReached
 from mailauth.interfaces import ELSEWHERE, NOT_YET, Answer, Change
+from mailauth.serving.whence import Whence
 
 FIRST_S = 0.8  # whoever revokes waits for this try
 LATER_S = 5.0
 PAUSES_S = (0.5, 1.0, 2.0, 5.0, 15.0)  # between tries; the last one again and again
 MOST_WAITING = 1000  # beyond that, everybody's sessions are to end
 EVERYBODY = "*"
+REVOKED = "app-password-revoked"
 DEVICE = "user_app"  # the passdb field in which bridges.dovecot_lua and dovecot_grant tell the app password's id
 TAKES_NOTHING = frozenset(
     {
@@ -36,10 +39,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whose sessions: a login, a domain as `*@domain`, or EVERYBODY. app_passwords: only those opened by these ids."""
+    """Whose sessions: a login, a domain as `*@domain`, or EVERYBODY.
+
+    app_passwords: only those opened by these ids. addresses: only those from there; None: from wherever.
+    """
 
     mask: str
     app_passwords: tuple[int, ...] = ()
+    addresses: tuple[str, ...] | None = None
 
 
 class Doveadm(Protocol):
@@ -47,27 +54,29 @@ class Doveadm(Protocol):
 
     @property
     def url(self) -> str: ...
-    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "") -> bool: ...
+    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "", address: str = "") -> bool: ...
     async def forget(self, user: str, timeout_s: float) -> None: ...
 
 
 @dataclass(slots=True)
 class Kicker:
-    """One Dovecot's. by_app_password: whether it can tell by which app password a session was opened (2.4)."""
+    """One Dovecot's. by_app_password: whether it can tell by which app password a session was opened (2.4).
+
+    whence: from where app passwords were let in; None: that is not to be asked.
+    """
 
     doveadm: Doveadm
     by_app_password: bool = False
+    whence: Whence | None = None
     _waiting: dict[Target, None] = field(default_factory=dict)
     _task: asyncio.Task[None] | None = None
 
     async def changed(self, changes: Sequence[Change]) -> Mapping[int, Answer]:
         """Act on these, and tell by number what came of it. In FIRST_S; what takes longer is done behind."""
-        targets: dict[Target, int] = {}
-        for change in changes:
-            target = self._target(change)
-            if target is not None:
-                targets[target] = change.number
-        told = await asyncio.gather(*[self._ended(target) for target in targets])
+        give_up_at = asyncio.get_running_loop().time() + FIRST_S
+        found = await asyncio.gather(*[self._narrowed(change, give_up_at - FIRST_S / 2) for change in changes])
+        targets = {target: change.number for target, change in zip(found, changes, strict=True) if target is not None}
+        told = await asyncio.gather(*[self._ended(target, give_up_at) for target in targets])
         lines: dict[int, list[str]] = {}
         for number, line in zip(targets.values(), told, strict=True):
             if line:
@@ -107,11 +116,13 @@ class Kicker:
                 return any([await self.doveadm.kick(one, timeout_s, passdb_field=DEVICE) for one in ids])
             if not target.mask.startswith(EVERYBODY):
                 await self.doveadm.forget(target.mask, timeout_s)
-            return await self.doveadm.kick(target.mask, timeout_s)
+            if target.addresses is None:
+                return await self.doveadm.kick(target.mask, timeout_s)
+            return any([await self.doveadm.kick(target.mask, timeout_s, address=one) for one in target.addresses])
 
-    async def _ended(self, target: Target) -> str:
+    async def _ended(self, target: Target, give_up_at: float) -> str:
         try:
-            if not await self._end(target, FIRST_S):
+            if not await self._end(target, give_up_at - asyncio.get_running_loop().time()):
                 return ""
         except (NotReached, TimeoutError) as fault:
             why = str(fault) or "no answer in time"
@@ -119,8 +130,9 @@ class Kicker:
             self._try_again(target)
             lasts = f"sessions of {target.mask} may still be open, it is tried until they end: {why}"
             return f"{NOT_YET}{self._name}: {lasts}"
+        whence = "" if target.addresses is None else f" from {', '.join(target.addresses)}"
         which = "by these app passwords" if target.app_passwords else "by whatever password"
-        return f"{ELSEWHERE}{self._name}: ended what was open of {target.mask}, {which}"
+        return f"{ELSEWHERE}{self._name}: ended what was open of {target.mask}{whence}, {which}"
 
     def _try_again(self, target: Target) -> None:
         if len(self._waiting) >= MOST_WAITING:
@@ -146,13 +158,28 @@ class Kicker:
                 if ended:
                     log.warning("%s: what was open of %s has been ended", self._name, target.mask)
 
+    async def _narrowed(self, change: Change, give_up_at: float) -> Target | None:
+        """What is to end for this change, and no more than has to, as far as that is known by then."""
+        target = self._target(change)
+        ids = _object(change.takes).get("app_passwords")
+        if target is None or self.whence is None or change.kind != REVOKED or not isinstance(ids, list):
+            return target
+        if target.app_passwords or target.mask.startswith(EVERYBODY):
+            return target
+        try:
+            async with asyncio.timeout_at(give_up_at):
+                addresses = await self.whence.addresses(target.mask, ids)
+        except TimeoutError:
+            return target
+        return None if addresses == () else replace(target, addresses=addresses)
+
     def _target(self, change: Change) -> Target | None:
         if change.kind in TAKES_NOTHING or change.kind.startswith(("key-", "factor", "recovery-")):
             return None
         takes = _object(change.takes)
         login, domain, ids = takes.get("login"), takes.get("domain"), takes.get("app_passwords")
         if change.account_id is not None and type(login) is str and _is_plain(login):
-            devices = self.by_app_password and isinstance(ids, list) and change.kind == "app-password-revoked"
+            devices = self.by_app_password and isinstance(ids, list) and change.kind == REVOKED
             return Target(login, tuple(ids) if devices and isinstance(ids, list) else ())
         if change.account_id is None and type(domain) is str and _is_plain(domain):
             return Target(f"*@{domain}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, exists, literal_column, or_, select, union_all, update
+from sqlalchemy import Double, Select, and_, bindparam, exists, literal_column, or_, select, union_all, update
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -91,6 +91,33 @@ LET_IN = (
     .where(audit.c.outcome == literal_column("'accept'"))
     .order_by(audit.c.at.desc(), audit.c.id.desc())
     .limit(_ONE)
+    .offset(literal_column("0"))
+)
+
+# From where an app password was let in to a mailbox: a row for each address, or one of None for nowhere. No row at all:
+# it cannot be said, because the app password is gone, or rows since it was made are, or were never written.
+_older, _lost = audit.alias("older"), audit.alias("lost")
+_made_at = app_passwords.c.created_at
+LET_IN_FROM = (
+    select(audit.c.peer)
+    .distinct()
+    .select_from(app_passwords)
+    .outerjoin(
+        audit,
+        and_(
+            *(audit.c.login == bindparam("login"), audit.c.at >= _made_at - bindparam("slack_s", type_=Double)),
+            *(audit.c.credential_id == app_passwords.c.id, audit.c.outcome == literal_column("'accept'")),
+            or_(audit.c.service == literal_column("'imap'"), audit.c.service == literal_column("'pop3'")),
+        ),
+    )
+    .where(app_passwords.c.id == bindparam("credential_id"))
+    .where(exists(_ONE).where(_older.c.at <= _made_at))
+    .where(
+        ~exists(_ONE).where(
+            *(_lost.c.login.is_(None), _lost.c.at >= _made_at, _lost.c.outcome == literal_column("'dropped'"))
+        )
+    )
+    .limit(bindparam("most"))
     .offset(literal_column("0"))
 )
 

@@ -20,6 +20,7 @@ from mailauth.store.rows import account_from, prospect_from, removed_digest
 
 DEADLINE_S = 20.0  # mail programs wait for half a minute and longer
 CONNECTIONS = 4  # PostgreSQL: one answers some ten thousand lookups a second
+SLACK_S = 3600.0  # clocks of two machines differ
 NO_SELECTOR = NO_ID = -1  # in no row
 
 
@@ -89,6 +90,12 @@ class StorePassdb:
         values = {"login": account.login, "account_id": account.id, "service": service, "peer": peer, "since": since}
         rows = await self._reader.rows(self._store.sql.LET_IN, values)
         return (rows[0][0], rows[0][1]) if rows else None
+
+    async def let_in_from(self, login: str, credential_id: int, most: int) -> frozenset[str] | None:
+        """See serving.whence.OnRecord."""
+        values = {"login": login, "credential_id": credential_id, "most": most, "slack_s": SLACK_S}
+        rows = await self._reader.rows(self._store.sql.LET_IN_FROM, values)
+        return frozenset([peer for (peer,) in rows if peer is not None]) if rows else None
 
     async def canonical(self, alias: str) -> str | None:
         """See interfaces.Passdb."""
