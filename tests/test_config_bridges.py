@@ -9,7 +9,7 @@ import pytest
 
 from mailauth import config
 from mailauth.attempt import Service
-from mailauth.bridgeheads import bridges_of
+from mailauth.bridgeheads import bridges_of, whence_of
 from mailauth.config import Address, ConfigError
 from mailauth.config.bridge import UnixPath
 
@@ -107,3 +107,37 @@ def test_what_the_kind_does_not_know_is_refused_before_anything_listens(file: Pa
     with pytest.raises(ConfigError) as caught:
         bridges_of(settings)
     assert str(caught.value).startswith(f"{file}: [bridge] #1 {WHEN_BUILT[text]}")
+
+
+DOVECOT = '[[bridge]]\nkind = "dovecot-lua"\naddress = "127.0.0.1:4001"\nallow_tcp = true\ntoken_file = "token"\n'
+DOVEADM = 'doveadm_url = "http://127.0.0.1:4002"\ndoveadm_key_file = "key"\n'
+NGINX = (
+    '[[bridge]]\nkind = "nginx"\naddress = "127.0.0.1:4003"\nallow_tcp = true\ntoken_file = "token"\n'
+    'backends = ["imap 127.0.0.1:143"]\n'
+)
+MASTER = 'password_file = "master"\n'
+
+
+class Unread:
+    async def let_in_from(self, login: str, credential_id: int, most: int) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("text", "remembered"),
+    [
+        (UNIX, False),
+        (DOVECOT, False),
+        (DOVECOT + DOVEADM, True),
+        (UNIX + DOVECOT + DOVEADM + NGINX, True),
+        (DOVECOT + DOVEADM + NGINX + MASTER, False),  # what it opens there by the master password comes from it
+    ],
+)
+def test_from_where_somebody_was_let_in_is_remembered_where_it_tells_something(
+    file: Path, text: str, remembered: bool
+) -> None:
+    for name in ("token", "key", "master"):
+        (file.parent / name).write_text("a secret that is long enough\n")
+        (file.parent / name).chmod(0o600)
+    whence = whence_of(bridges_of(loaded(file, text)), Unread())
+    assert (whence is not None) is remembered

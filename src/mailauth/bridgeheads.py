@@ -135,7 +135,7 @@ def open_bridges(
         heads = []
         again = any(isinstance(bridge, AsksAgain) for bridge in built)
         admitted = Admitted(sessions.passdb) if again else None
-        whence = _whence(built, passdb)
+        whence = whence_of(built, passdb)
         for number, (written, bridge) in enumerate(zip(settings.bridge, built, strict=True), start=1):
             try:
                 house = _house(written, bridge, settings, authenticator, sessions)
@@ -154,7 +154,7 @@ def open_bridges(
         yield Bridgeheads(heads, kickers)
 
 
-def _whence(built: Sequence[Bridge], on_record: OnRecord) -> Whence | None:
+def whence_of(built: Sequence[Bridge], on_record: OnRecord) -> Whence | None:
     """Where it is remembered from where app passwords were let in. None: nobody asks for it, or that tells nothing.
 
     What a proxy opens by a master password comes from the proxy, and nobody tells whose it is.

@@ -515,7 +515,7 @@ def test_a_revoked_password_ends_what_is_open_at_dovecot(kicked: Kicked) -> None
         assert said(pop3, ALICE, app.password).startswith(b"+OK")
         revoked = site.run("app-password", "revoke", ALICE, "--label", "phone")
         assert revoked.returncode == 0, revoked.stderr
-        assert f"ended what was open of {ALICE}, by whatever password" in revoked.stderr
+        assert re.search(f"ended what was open of {ALICE} from (127.0.0.1|::1), by whatever password", revoked.stderr)
         assert isinstance(imap, imaplib.IMAP4)
         assert imap.readline().startswith(b"* BYE ")
         assert isinstance(pop3, poplib.POP3)
@@ -527,6 +527,86 @@ def test_a_revoked_password_ends_what_is_open_at_dovecot(kicked: Kicked) -> None
         nobody = site.run("account", "set", ALICE, "--mode", "on")
         assert nobody.returncode == 0
         assert "Dovecot" not in nobody.stderr  # there was nothing to end
+
+
+class FromThere(imaplib.IMAP4):
+    """A client whose address is this one."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self.address = address
+        super().__init__("127.0.0.1", port, timeout=PATIENCE_S)
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:
+        return socket.create_connection((self.host, self.port), timeout, source_address=(self.address, 0))
+
+
+@contextlib.contextmanager
+def devices(world: World, *addresses: str) -> Iterator[list[FromThere]]:
+    """One client from each of these; at the end they leave without a goodbye."""
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for address in addresses:
+            clients.append(FromThere(address, world.hosts["lua"].ports[IMAP]))
+            stack.callback(clients[-1].shutdown)
+        yield clients
+
+
+PHONE_AT, LAPTOP_AT = "127.0.0.2", "127.0.0.3"
+
+
+def assert_stays(client: imaplib.IMAP4) -> None:
+    client.send(b"DONE\r\n")
+    assert client.readline().startswith(b"x OK")
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["at once", "when the audit log alone knows"])
+def test_at_dovecot_2_3_devices_are_told_apart_by_their_addresses(away: Kicked, restarted: bool) -> None:
+    site, world = away.site, away.world
+    phone, laptop = site.mint(ALICE, label="phone"), site.mint(ALICE, label="laptop")
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as served:
+        stack.enter_context(world.hosts["lua"].running())
+        there, elsewhere, bobs = stack.enter_context(devices(world, PHONE_AT, LAPTOP_AT, PHONE_AT))
+        served.enter_context(site.serving())
+        idling(there, ALICE, phone.password)
+        idling(elsewhere, ALICE, laptop.password)
+        idling(bobs, "bob@example.test", WEB)
+        if restarted:
+            served.close()
+            served.enter_context(site.serving())
+        revoked = site.run("app-password", "revoke", ALICE, "--label", "phone")
+        assert revoked.returncode == 0, revoked.stderr
+        assert f"ended what was open of {ALICE} from {PHONE_AT}, by whatever password" in revoked.stderr
+        assert there.readline().startswith(b"* BYE ")
+        assert_stays(elsewhere)
+        assert_stays(bobs)
+
+
+def test_devices_at_one_address_end_together_at_dovecot_2_3(kicked: Kicked) -> None:
+    site, world = kicked.site, kicked.world
+    phone, laptop = site.mint(ALICE, label="phone"), site.mint(ALICE, label="laptop")
+    with world.hosts["lua"].running(), devices(world, PHONE_AT, PHONE_AT) as (there, beside):
+        idling(there, ALICE, phone.password)
+        idling(beside, ALICE, laptop.password)
+        revoked = site.run("app-password", "revoke", ALICE, "--label", "phone")
+        assert f"ended what was open of {ALICE} from {PHONE_AT}, by whatever password" in revoked.stderr
+        assert there.readline().startswith(b"* BYE ")
+        assert beside.readline().startswith(b"* BYE ")
+        with devices(world, PHONE_AT) as (again,):
+            idling(again, ALICE, laptop.password)
+
+
+def test_what_cannot_be_told_from_where_ends_wherever_it_is(kicked: Kicked) -> None:
+    site, world = kicked.site, kicked.world
+    phone, laptop = site.mint(ALICE, label="phone"), site.mint(ALICE, label="laptop")
+    with world.hosts["lua"].running(), devices(world, PHONE_AT, LAPTOP_AT) as (there, elsewhere):
+        idling(there, ALICE, phone.password)
+        idling(elsewhere, ALICE, laptop.password)
+        with site.store.transaction() as tx:
+            tx.write("DELETE FROM audit")  # as if all of it were too old
+        revoked = site.run("app-password", "revoke", ALICE, "--label", "phone")
+        assert f"ended what was open of {ALICE}, by whatever password" in revoked.stderr
+        assert there.readline().startswith(b"* BYE ")
+        assert elsewhere.readline().startswith(b"* BYE ")
 
 
 def test_what_was_revoked_while_we_were_away_ends_when_we_are_back(away: Kicked) -> None:
@@ -552,6 +632,8 @@ def test_a_dovecot_that_is_not_reached_is_told_of_and_tried_again(kicked: Kicked
     site, world = kicked.site, kicked.world
     app = site.mint(ALICE, label="phone")
     key = site.folder / "doveadm.key"
+    with world.hosts["lua"].running():
+        assert world.ask("lua", IMAP, ALICE, app.password).startswith(b"OK ")
     revoked = site.run("app-password", "revoke", ALICE, "--id", str(app.id), "--json")
     assert revoked.returncode == 0
     (line,) = json.loads(revoked.stdout)["elsewhere"]

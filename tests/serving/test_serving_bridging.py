@@ -34,6 +34,7 @@ from mailauth.serving.listen import CannotListen, Door, Server, bind
 from mailauth.serving.peercred import LocalPeers, NetworkPeers
 from mailauth.serving.tokens import Tokens
 from mailauth.serving.unixsocket import bind_unix
+from mailauth.serving.whence import Whence
 from mailauth.verdict import Accept, Outcome, Principal, Reason, Reject, Stay
 from wire import Wire, eventually
 
@@ -277,6 +278,21 @@ async def test_what_was_changed_between_verdict_and_answer_is_not_let_in() -> No
         for mark, said in ((3, b"FAIL\t1\tuser=alice@example.test\tcode=temp_fail\ttemp\n"), (4, b"OK\t1\tuser=a\n")):
             doorman.outcome = Accept(Principal(1, "a", 7), Stay(mark, 2, None, None))
             assert await wire.exchange(auth(1)) == said
+
+
+async def test_from_where_somebody_was_let_in_is_remembered_before_the_host_is_told() -> None:
+    class Nothing:
+        async def let_in_from(self, login: str, credential_id: int, most: int) -> frozenset[str]:
+            return frozenset()
+
+    doorman, whence = Doorman(), Whence(Nothing())
+    async with bridged(doorman, whence=whence) as running:
+        wire = await running.wire(HELLO_OF_OTHERS)
+        for number, outcome in enumerate((Accept(Principal(1, ALICE, 7)), Reject(Reason.WRONG_PASSWORD, 8)), start=1):
+            doorman.outcome = outcome
+            await wire.exchange(auth(number).replace(b"smtp", b"imap\trip=192.0.2.1"))
+    assert await whence.addresses(ALICE, [7]) == ("192.0.2.1",)
+    assert await whence.addresses(ALICE, [8]) == ()
 
 
 async def test_while_the_store_is_known_to_be_away_nobody_waits_and_nobody_is_judged() -> None:
