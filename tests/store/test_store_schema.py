@@ -53,6 +53,15 @@ def test_the_audit_log_of_a_domain_is_one_range_of_its_index(database):
             assert "replace(login, rtrim(login, replace(login, '@'::text, ''::text)), ''::text), at" in index
 
 
+def test_from_where_an_app_password_was_let_in_is_looked_for_by_indexes(sqlite_database):
+    store = sqlite_database.store
+    with store.reading() as tx:
+        wanted = {"login": "a@b.test", "credential_id": 1, "most": 17, "slack_s": 0.0}
+        plan = [row["detail"] for row in tx.rows(f"EXPLAIN QUERY PLAN {store.sql.LET_IN_FROM}", **wanted)]
+    assert not [step for step in plan if step.startswith("SCAN")]
+    assert any(step.startswith("SEARCH audit USING INDEX ix_audit_login_at (login=? AND at>?)") for step in plan)
+
+
 WITH_IDS = {"domains", "accounts", "app_passwords", "audit", "notices", "api_tokens"}
 
 

@@ -32,7 +32,8 @@ def _told(case: Case, subject: str, what: str, ends: str) -> Finding:
     outlives = f"{what}: a revoked password goes on opening there"
     if kinds and not _flushed(case):
         return problem(subject, outlives, f"{ends}; or name doveadm_url, by which it is told to forget")
-    why = ", unless doveadm is reached at once" if kinds else ", if it asks mailauth"
+    unseen = ", and what it lets in by itself from another address may stay open"
+    why = f", unless doveadm is reached at once{unseen}" if kinds else ", if it asks mailauth"
     return warning(subject, outlives + why, ends)
 
 
