@@ -22,7 +22,7 @@ PURPOSES = {
     "Say who has mail here": ("account", "domain", "site", "import"),
     "Let mail programs in": ("app-password",),
     "Let people in at the web portal": ("factor", "api-token"),
-    "Find out why": ("verify", "audit", "sessions", "throttle"),
+    "Find out why": ("doctor", "verify", "audit", "sessions", "throttle"),
     "In your shell": ("completion",),
 }
 MODULES = {"import": "importing"}  # a word that no module can be named

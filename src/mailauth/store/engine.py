@@ -41,6 +41,7 @@ class Driver(Protocol):
     list_tables: str
     begin_upgrade: str
     given_ids: str  # per table, the highest id ever given
+    clock: str  # gives `now`, epoch seconds by the clock of the database's server; "": that is this machine's
     raise_ids: tuple[str, ...]  # to be run in order: no id of this table up to this one is given any more
     error: tuple[type[Exception], ...]
     keeps_connections: bool

@@ -50,6 +50,11 @@ NOTE_WEB_PASSWORD = (
     .where(*[column == bindparam(column.name) for column in _key[:5]], _row.credential_id == _ZERO)
     .values(is_web_password=bindparam("is_web_password"))
 )
+FORGET_OBSERVATIONS = delete(observations).where(
+    _row.account_id == bindparam("account_id"),
+    _row.first_at >= bindparam("since"),
+    or_(_row.credential_id == bindparam("credential_id"), _row.network == bindparam("network")),
+)
 PRUNE_OBSERVATIONS = delete(observations).where(
     tuple_(*_key).in_(
         select(*_key)

@@ -48,6 +48,7 @@ class PostgresqlDriver:
     stale: tuple[type[Exception], ...] = (psycopg.Error,)
     list_tables = "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema()"
     begin_upgrade = f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})"
+    clock = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS double precision) AS now"
     given_ids = (
         "SELECT tablename AS name, last_value AS id FROM pg_tables, pg_sequences "
         "WHERE pg_tables.schemaname = current_schema() AND pg_sequences.schemaname = current_schema() "

@@ -50,6 +50,7 @@ class SqliteDriver:
     stale: tuple[type[Exception], ...] = (Replaced,)
     list_tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
     begin_upgrade = "BEGIN IMMEDIATE"
+    clock = ""
     given_ids = "SELECT name, seq AS id FROM sqlite_sequence"
     raise_ids: tuple[str, ...] = (
         "DELETE FROM sqlite_sequence WHERE name = :name",

@@ -180,6 +180,9 @@ REVOKE_APP_PASSWORD = (
     .where(app_passwords.c.id == bindparam("row_id"), app_passwords.c.revoked_at.is_(None))
     .values(revoked_at=bindparam("revoked_at"))
 )
+FORGET_APP_PASSWORD = delete(app_passwords).where(
+    app_passwords.c.id == bindparam("row_id"), app_passwords.c.revoked_at.is_not(None)
+)
 RENAME_APP_PASSWORD = _set(app_passwords, "label")
 PRUNE_TOMBSTONES_OF_ACCOUNT = delete(app_passwords).where(
     _of_account,
