@@ -27,6 +27,7 @@ TAKES_NOTHING = frozenset(
     {
         *("app-password-added", "app-password-renamed", "app-password-confirmed", "account-added", "domain-added"),
         *("alias-added", "alias-removed", "api-token-revoked", "role-changed"),
+        *("key-added", "key-in-use", "key-removed"),
         *("sessions-asked", "throttle-cleared"),
     }
 )
@@ -48,20 +49,20 @@ class Kicker:
 
     doveadm: Doveadm
     by_app_password: bool = False
-    _waiting: dict[Target, None] = field(default_factory=dict)
+    _waiting: dict[Target, object] = field(default_factory=dict)  # and by what, so that a later one is told apart
     _task: asyncio.Task[None] | None = None
 
     async def changed(self, changes: Sequence[Change]) -> Mapping[int, Answer]:
         """Act on these, and tell by number what came of it. In FIRST_S; what takes longer is done behind."""
-        targets: dict[Target, int] = {}
+        targets: dict[Target, list[int]] = {}
         for change in changes:
             target = self._target(change)
             if target is not None:
-                targets[target] = change.number
+                targets.setdefault(target, []).append(change.number)
         told = await asyncio.gather(*[self._ended(target) for target in targets])
         lines: dict[int, list[str]] = {}
-        for number, line in zip(targets.values(), told, strict=True):
-            if line:
+        for numbers, line in zip(targets.values(), told, strict=True):
+            for number in numbers if line else ():
                 lines.setdefault(number, []).append(f"{line}\n")
         return {number: Answer(0, "".join(these)) for number, these in lines.items()}
 
@@ -82,11 +83,11 @@ class Kicker:
     async def _end(self, target: Target, timeout_s: float) -> bool:
         """False: there was nothing. Raises NotReached."""
         async with asyncio.timeout(timeout_s):
+            if not target.mask.startswith(EVERYBODY):
+                await self.doveadm.forget(target.mask, timeout_s)
             if target.app_passwords:
                 ids = map(str, target.app_passwords)
                 return any([await self.doveadm.kick(one, timeout_s, passdb_field=DEVICE) for one in ids])
-            if not target.mask.startswith(EVERYBODY):
-                await self.doveadm.forget(target.mask, timeout_s)
             return await self.doveadm.kick(target.mask, timeout_s)
 
     async def _ended(self, target: Target) -> str:
@@ -106,7 +107,7 @@ class Kicker:
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.clear()
             target = Target(EVERYBODY)
-        self._waiting[target] = None
+        self._waiting[target] = object()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -114,16 +115,17 @@ class Kicker:
         pauses = iter(PAUSES_S)
         while self._waiting:
             await asyncio.sleep(next(pauses, PAUSES_S[-1]))
-            for target in list(self._waiting):
+            for target, wanted in list(self._waiting.items()):
                 try:
                     await self._end(target, LATER_S)
                 except (NotReached, TimeoutError):
                     break
-                self._waiting.pop(target, None)
+                if self._waiting.get(target) is wanted:  # a change that came meanwhile wants it once more
+                    del self._waiting[target]
                 log.warning("%s: what was open of %s has been ended", self._name, target.mask)
 
     def _target(self, change: Change) -> Target | None:
-        if change.kind in TAKES_NOTHING or change.kind.startswith(("key-", "factor", "recovery-")):
+        if change.kind in TAKES_NOTHING or change.kind.startswith(("factor", "recovery-")):
             return None
         takes = _object(change.takes)
         login, domain, ids = takes.get("login"), takes.get("domain"), takes.get("app_passwords")
