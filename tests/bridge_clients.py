@@ -10,6 +10,9 @@ import struct
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+from mailauth.cli import asking
+from mailauth.cli.asking import NotJudged, Shown
+
 PATIENCE_S = 30.0
 OK, FAIL, LATER = "OK", "FAIL", "LATER"
 TOKEN = "a token of this bridge's own"
@@ -135,6 +138,28 @@ def ask_lua(path: Path, login: str, password: str, *, service: str = "smtp", cli
     return {b"ok": OK, b"later": LATER}.get(
         word, FAIL if word in {b"mismatch", b"disabled", b"expired"} else repr(answer)
     )
+
+
+def ask_as_a_program(path: Path, login: str, password: str, *, service: str = "smtp", client: str = "192.0.2.1") -> str:
+    """One login, as `mailauth checkpassword` and `mailauth helper` ask at a dovecot-auth bridge."""
+    shown = Shown(login.encode(), password.encode(), service, client, tls=True)
+    try:
+        return FAIL if asking.ask(str(path), shown) is None else OK
+    except NotJudged:
+        return LATER
+
+
+def ask_policy(path: Path, login: str, *, client: str = "192.0.2.1") -> str:
+    """Whether who logged in so from there may send a message."""
+    lines = ["request=smtpd_access_policy", f"sasl_username={login}", f"client_address={client}", "instance=1.1.1.0"]
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(PATIENCE_S)
+        sock.connect(str(path))
+        sock.sendall("\n".join([*lines, "", ""]).encode())
+        with sock.makefile("rb") as said:
+            action = said.readline()
+    words = {b"action=DUNNO\n": OK, b"action=421 ": FAIL, b"action=DEFER_IF_PERMIT ": LATER}
+    return next((meant for word, meant in words.items() if action.startswith(word)), repr(action))
 
 
 ASKING = {

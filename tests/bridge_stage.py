@@ -7,9 +7,9 @@ from ipaddress import ip_network
 from typing import Any
 
 from mailauth import plugins
-from mailauth.attempt import Attempt
+from mailauth.attempt import Attempt, Credential
 from mailauth.bridges.bridge import Bridge, Terms
-from mailauth.dialogue import Actions, BridgeDialogue, Close, Judge, Reset, Send, Warn
+from mailauth.dialogue import Actions, BridgeDialogue, Close, Judge, Recheck, Reset, Send, Warn
 from mailauth.factors.section import Section
 from mailauth.verdict import Outcome
 from stage import alice_only, whole
@@ -32,6 +32,8 @@ class BridgeStage:
         self._judge = judge
         self.heard = b""
         self.attempts: list[Attempt] = []
+        self.sessions: list[str] = []  # of each of them, as the host names it
+        self.rechecks: list[Recheck] = []  # also among the attempts, without a password
         self.pending: dict[int, Attempt] = {}  # by ticket
         self.warnings: list[str] = []
         self.is_closed = False
@@ -78,7 +80,15 @@ class BridgeStage:
                     assert action.ticket not in self._tickets, "a ticket was used twice"
                     self._tickets.add(action.ticket)
                     self.attempts.append(action.attempt)
+                    self.sessions.append(action.session)
                     self.pending[action.ticket] = action.attempt
+                case Recheck(ticket, login, service, peer):
+                    assert ticket not in self._tickets, "a ticket was used twice"
+                    self._tickets.add(ticket)
+                    self.rechecks.append(action)
+                    asked = Attempt(Credential(login), service, peer, tls=False)
+                    self.attempts.append(asked)
+                    self.pending[ticket] = asked
                 case Warn(text):
                     self.warnings.append(text)
                 case Close():

@@ -63,6 +63,7 @@ class MemoryPassdb:
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
         self.app_passwords: dict[str, list[tuple[int, StoredAppPassword]]] = {}
+        self.on_record: dict[tuple[str, Service, str], tuple[float, int | None]] = {}
         self.aliases: dict[str, str] = {}
         self.fault: Exception | None = None
         self.replaced: list[tuple[int, str, str]] = []
@@ -127,6 +128,14 @@ class MemoryPassdb:
             return None
         hits = tuple(stored for _, stored in self.app_passwords.get(account.login, []) if stored.id == credential_id)
         return replace(account, hits=hits)
+
+    async def let_in(
+        self, account: Account, service: Service, peer: str, since: float
+    ) -> tuple[float, int | None] | None:
+        if self.fault is not None:
+            raise self.fault
+        found = self.on_record.get((account.login, service, peer))
+        return None if found is None or found[0] < since else found
 
     async def canonical(self, alias: str) -> str | None:
         if self.fault is not None:

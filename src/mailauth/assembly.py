@@ -6,7 +6,7 @@ Rule: wiring only. Every decision belongs to the room whose object it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -17,10 +17,11 @@ from mailauth.config import Settings
 from mailauth.events import Events
 from mailauth.hashing.argon2id import Argon2id
 from mailauth.hashing.pool import HashPool
-from mailauth.interfaces import WebPasswords
+from mailauth.interfaces import Change, WebPasswords
 from mailauth.keys import KeyRing
 from mailauth.serving.sessions import LiveSessions
 from mailauth.serving.sharing import Sharing
+from mailauth.store import changes
 from mailauth.store.applier import Applier
 from mailauth.store.changes import LEASE_S
 from mailauth.store.engine import Store, open_store
@@ -44,7 +45,7 @@ from mailauth.websources import open_sources
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """What judges, and what it stands on."""
+    """What judges, and what it stands on. earlier: the changes that were kept when this began, for bridges."""
 
     settings: Settings
     store: Store
@@ -56,6 +57,7 @@ class Core:
     reported: ReportedLogins
     pool: HashPool
     keys: LiveKeys
+    earlier: Sequence[Change] = ()
 
 
 def opened_store(settings: Settings) -> tuple[Store, KeyRing]:
@@ -86,6 +88,8 @@ async def open_core(settings: Settings, *, lets_in: bool = True) -> AsyncIterato
     events = Events()
     async with AsyncExitStack() as stack:
         stack.callback(store.close)
+        # Before anything here deletes old ones: what was taken away while nobody served may be long ago.
+        earlier = await asyncio.to_thread(changes.kept, store) if lets_in and settings.bridge else ()
         pool = _hash_pool(settings)
         stack.callback(pool.close)
         passdb = open_passdb(
@@ -114,7 +118,7 @@ async def open_core(settings: Settings, *, lets_in: bool = True) -> AsyncIterato
         web_passwords = WebSignIn(passdb, verifier.matching, throttle, sessions)
         reported = ReportedLogins(passdb, throttle, events)
         stack.push_async_callback(reported.close)
-        yield Core(settings, store, passdb, verifier, events, sessions, web_passwords, reported, pool, keys)
+        yield Core(settings, store, passdb, verifier, events, sessions, web_passwords, reported, pool, keys, earlier)
 
 
 async def _apply_changes(

@@ -14,14 +14,15 @@ from difflib import get_close_matches
 from functools import partial
 
 from mailauth import plugins
-from mailauth.bridges.bridge import APP_PASSWORD, Bridge, HoldsSessions, Terms
+from mailauth.bridges.bridge import APP_PASSWORD, AsksAgain, Bridge, HoldsSessions, Terms
 from mailauth.config import Address, ConfigError, Settings
 from mailauth.config import bridge as section
 from mailauth.factors.section import BadSection, Section
 from mailauth.gateways.doveadm import Doveadm
-from mailauth.interfaces import Authenticator, Reported
+from mailauth.interfaces import Authenticator, Change, Reported
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving import peercred
+from mailauth.serving.admitted import Admitted
 from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
@@ -91,10 +92,12 @@ class Bridgeheads:
         """For the lines that say what listens."""
         return tuple([head.name for head in self.heads])
 
-    async def start(self) -> None:
-        """Accept connections from now on."""
+    async def start(self, earlier: Sequence[Change] = ()) -> None:
+        """Accept connections from now on. earlier: changes that no host may have heard of."""
         for head in self.heads:
             await head.server.start()
+        for kicker in self.kickers:
+            kicker.catch_up(earlier)
 
     async def stop(self) -> None:
         """Accept no more, and close what is open."""
@@ -114,9 +117,12 @@ def open_bridges(
         inherited = Inherited()
         stack.callback(inherited.close)
         heads = []
+        again = any(isinstance(bridge, AsksAgain) for bridge in built)
+        admitted = Admitted(sessions.passdb) if again else None
         for number, (written, bridge) in enumerate(zip(settings.bridge, built, strict=True), start=1):
             try:
                 house = _house(written, bridge, settings, authenticator, sessions)
+                house.admitted = admitted
                 name = f"bridge {house.name}"
                 door = _door(stack, name, written, house, inherited)
                 heads.append(Bridgehead(name, Server(house.census, [door]), house))

@@ -70,7 +70,7 @@ async def serve(
         core.events.subscribe(login_log)
         over = _told_to_end(settings, context)
         await server.start()
-        await bridges.start()
+        await bridges.start(core.earlier)
         await portal.start()
         gc.freeze()  # what is here now stays: the collector need not walk it again and again
         names = (*[door.name for door in server.doors], *bridges.names, *portal.names)

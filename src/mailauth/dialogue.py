@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from mailauth.attempt import Attempt
+from mailauth.attempt import Attempt, Service
 from mailauth.verdict import Outcome, Principal
 
 
@@ -34,10 +34,25 @@ class Send:
 @dataclass(frozen=True, slots=True)
 class Judge:
     """Have this attempt judged and answer with `judged(ticket, outcome)`; no input is given to the Dialogue meanwhile
-    but `ending` and `eof`."""
+    but `ending` and `eof`. session: what a host calls the one that it is for, so that it can ask again; "" for none."""
 
     ticket: int
     attempt: Attempt
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """Find out whether who logged in so, some time ago, would be let in again; answered by `judged`, as a Judge is.
+
+    login: as the host has it. peer: as in Attempt. session: as in Judge.
+    """
+
+    ticket: int
+    login: str
+    service: Service
+    peer: str
+    session: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +92,7 @@ class Warn:
     text: str
 
 
-Action = Send | Judge | StartTLS | Enter | Named | Close | Reset | Warn
+Action = Send | Judge | Recheck | StartTLS | Enter | Named | Close | Reset | Warn
 Actions = list[Action]
 
 
@@ -106,8 +121,8 @@ class Dialogue(Protocol):
 class BridgeDialogue(Protocol):
     """Our half of a connection of a mail server that asks for its clients.
 
-    Several Judges may be open at once, and input goes on meanwhile; each is answered once, in any order, also after
-    `eof`. Its actions are Send, Judge, Close, Reset and Warn.
+    Several Judges and Rechecks may be open at once, and input goes on meanwhile; each is answered once, in any order,
+    also after `eof`. Its actions are Send, Judge, Recheck, Close, Reset and Warn.
     """
 
     def opened(self) -> Actions:
@@ -117,7 +132,7 @@ class BridgeDialogue(Protocol):
         """These bytes came, cut anywhere. now: monotonic seconds."""
 
     def judged(self, ticket: int, outcome: Outcome) -> Actions:
-        """The answer to a Judge."""
+        """The answer to a Judge or a Recheck."""
 
     def eof(self) -> Actions:
         """The peer has closed its sending half."""

@@ -149,6 +149,14 @@ class Passdb(Protocol):
         None: there is no such account any more. Raises StoreUnavailable and BadRecord.
         """
 
+    async def let_in(
+        self, account: Account, service: Service, peer: str, since: float
+    ) -> tuple[float, int | None] | None:
+        """The newest login from there on record, since then (epoch seconds): when, and by which app password's id.
+
+        None for an id: by the web password; for all: there is none. Raises StoreUnavailable.
+        """
+
     async def canonical(self, alias: str) -> str | None:
         """The login of the account that owns this alias; None: nobody's. Raises StoreUnavailable."""
 

@@ -47,6 +47,15 @@ def stage(judge=False, hello: bytes = HELLO, terms=None, **options: object) -> B
     return played
 
 
+@pytest.mark.parametrize(
+    ("hello", "session"), [(HELLO, "42"), (b"VERSION\t1\t0\n", ""), (b"CPID\t" + b"9" * 500 + b"\n", "9" * 10)]
+)
+def test_the_peer_s_process_names_the_session(hello: bytes, session: str) -> None:
+    played = stage(hello=hello)
+    played.say(auth())
+    assert played.sessions == [session]
+
+
 # ---- the greeting
 
 

@@ -30,6 +30,7 @@ from mailauth.accounts import apppasswords
 from mailauth.attempt import Service
 from mailauth.guessing import SOURCE
 from site_of_tests import ACTOR, DEFERRED, REFUSED, WAYS, WRONG_PASSWORD_WORDS, Client, Site, free_ports, said
+from stores_in_trouble import store_away, store_locked
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("mail-daemons")]
 
@@ -43,17 +44,6 @@ TOKEN = "a-token-that-every-bridge-here-has"
 PATIENCE_S = 30.0
 CASES = [("nginx", service) for service in Service] + [(h, s) for h in ("grant", "lua") for s in (IMAP, POP3)]
 ENTERED = {IMAP: b"OK ", POP3: b"+OK", SMTP: b"235 2."}  # nginx has words of its own for SMTP
-LOCK = """
-import os, shutil, sqlite3, sys
-copy = sys.argv[2] + ".copy"
-shutil.copy(sys.argv[1], copy)
-connection = sqlite3.connect(copy, isolation_level=None)
-connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-connection.execute("BEGIN EXCLUSIVE")
-os.rename(copy, sys.argv[2])
-print("locked", flush=True)
-sys.stdin.read()
-"""
 
 each_case = pytest.mark.parametrize(("host", "service"), CASES, ids=str)
 each_host = pytest.mark.parametrize("host", ["nginx", "grant", "lua"])
@@ -77,7 +67,8 @@ class World:
             began = log.tell()
             words = [sys.executable, "-m", "mailauth", "serve", "--config", self.site.config]
             self.process = subprocess.Popen(words, stderr=log)
-        wait_until(lambda: self.log[began:].count("listening bridge") == 4 or self._has_ended)
+        bridges = self.site.config.read_text().count("[[bridge]]")
+        wait_until(lambda: self.log[began:].count("listening bridge") == bridges or self._has_ended)
         assert not self._has_ended, self.log
 
     @property
@@ -394,22 +385,6 @@ def test_another_token_is_no_wrong_password(world: World) -> None:
 # ---- when we cannot say
 
 
-@contextlib.contextmanager
-def store_away(site: Site) -> Iterator[None]:
-    away = site.folder / "away"
-    away.mkdir()
-    for file in list(site.folder.glob("mailauth.db*")):
-        file.rename(away / file.name)
-    try:
-        yield
-    finally:
-        for file in site.folder.glob("mailauth.db*"):
-            file.unlink()
-        for file in away.iterdir():
-            file.rename(site.folder / file.name)
-        away.rmdir()
-
-
 def everybody(world: World) -> list[tuple[str, Service, str, bytes]]:
     """What every host says to a right password and to a wrong one, all asked at once."""
     asked = [(host, service, name) for host, service in CASES for name in ("app", "wrong")]
@@ -440,19 +415,12 @@ def test_while_the_store_is_away_everybody_is_told_to_come_later(world: World) -
     assert_judged_soon(world)
 
 
-def test_while_the_store_does_not_answer_we_do(world: World, tmp_path: Path) -> None:
+def test_while_the_store_does_not_answer_we_do(world: World) -> None:
     """A store that is locked is waited for 20 seconds; hosts wait for us eight."""
-    script = tmp_path / "lock.py"
-    script.write_text(LOCK)
-    with store_away(world.site):
-        words = [sys.executable, script, world.site.folder / "away" / "mailauth.db", world.site.folder / "mailauth.db"]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"locked\n"
-            heard = everybody(world)
-            process.communicate()
-        for host, service, name, reply in heard:
-            assert reply.startswith(DEFERRED[service]), (host, service, name, reply)
+    with store_locked(world.site):
+        heard = everybody(world)
+    for host, service, name, reply in heard:
+        assert reply.startswith(DEFERRED[service]), (host, service, name, reply)
     assert_judged_soon(world)
 
 
@@ -505,7 +473,8 @@ class Kicked:
 
 
 @pytest.fixture
-def kicked() -> Iterator[Kicked]:
+def away() -> Iterator[Kicked]:
+    """The same, not served yet."""
     need_dovecot()
     with public_folder() as folder:
         (folder / "site").mkdir(mode=0o755)
@@ -519,9 +488,13 @@ def kicked() -> Iterator[Kicked]:
         site.add(ALICE, WEB)
         site.add("bob@example.test", WEB)
         api = documented("doveadm_api_key").replace("KEY", "a key of doveadm's").replace("8414", str(doveadm))
-        dovecot = by_lua(folder, port, api)
-        with site.serving():
-            yield Kicked(site, World(site, {"lua": dovecot}))
+        yield Kicked(site, World(site, {"lua": by_lua(folder, port, api)}))
+
+
+@pytest.fixture
+def kicked(away: Kicked) -> Iterator[Kicked]:
+    with away.site.serving():
+        yield away
 
 
 def idling(client: Client, login: str, password: str) -> None:
@@ -556,6 +529,25 @@ def test_a_revoked_password_ends_what_is_open_at_dovecot(kicked: Kicked) -> None
         assert "Dovecot" not in nobody.stderr  # there was nothing to end
 
 
+def test_what_was_revoked_while_we_were_away_ends_when_we_are_back(away: Kicked) -> None:
+    site, world = away.site, away.world
+    app = site.mint(ALICE, label="phone")
+    with world.hosts["lua"].running(), world.client("lua", IMAP) as client, world.client("lua", IMAP) as bobs:
+        with site.serving():
+            idling(client, ALICE, app.password)
+            idling(bobs, "bob@example.test", WEB)
+        assert site.run("app-password", "revoke", ALICE, "--label", "phone").returncode == 0
+        began = len(site.log)
+        with site.serving():
+            assert isinstance(client, imaplib.IMAP4)
+            assert client.readline().startswith(b"* BYE ")
+            site.logged(f"what was open of {ALICE} has been ended", since=began)
+            assert world.ask("lua", IMAP, ALICE, app.password) == REFUSED[IMAP]
+            assert isinstance(bobs, imaplib.IMAP4)
+            bobs.send(b"DONE\r\n")
+            assert bobs.readline().startswith(b"x OK")
+
+
 def test_a_dovecot_that_is_not_reached_is_told_of_and_tried_again(kicked: Kicked) -> None:
     site, world = kicked.site, kicked.world
     app = site.mint(ALICE, label="phone")
@@ -577,19 +569,30 @@ def test_a_dovecot_that_is_not_reached_is_told_of_and_tried_again(kicked: Kicked
 
 @pytest.fixture
 def policed() -> Iterator[tuple[Site, World]]:
+    with policing("[replies]\nrefusal_delay_s = 0\n") as (site, world):
+        yield site, world
+
+
+@contextlib.contextmanager
+def policing(sections: str) -> Iterator[tuple[Site, World]]:
     need_dovecot()
-    with public_folder() as folder:
+    with public_folder() as folder, contextlib.ExitStack() as stack:
         (folder / "site").mkdir()
         (port,) = free_ports(1)
         table = bridge("dovecot-policy", f"127.0.0.1:{port}", "allow_tcp = true\nlongest_wait_s = 2\n")
-        site = Site(folder / "site", sections=f"[replies]\nrefusal_delay_s = 0\n{table}")
+        site = Site(folder / "site", sections=sections + table, timeout_s=20.0)
         (site.folder / "token").write_text(TOKEN + "\n")
         site.add(ALICE)
-        (folder / "passwd").write_text(f"{ALICE}:{{PLAIN}}sesame\nbob@example.org:{{PLAIN}}sesame\n")
+        known = {ALICE: "sesame", "bob@example.org": "sesame", CHINESE: OTHER_WEB, LONG: LONG_WEB}
+        lines = [f"{login}:{{PLAIN}}{password}\n" for login, password in known.items()]
+        (folder / "passwd").write_text("".join(lines))
         policy = documented("auth_policy_server_url").replace(":8413/", f":{port}/").replace("TOKEN", TOKEN)
         passdb = f"passdb {{\n  driver = passwd-file\n  args = {folder}/passwd\n}}\n"
-        with site.serving(), Dovecot(folder / "policy", (IMAP, POP3), passdb + policy).running() as dovecot:
-            yield site, World(site, {"policy": dovecot})
+        world = World(site, {"policy": Dovecot(folder / "policy", (IMAP, POP3), passdb + policy)})
+        world.start()
+        stack.callback(world.end)
+        stack.enter_context(world.hosts["policy"].running())
+        yield site, world
 
 
 def test_guesses_at_dovecot_s_own_passwords_are_held_back_and_on_record(policed: tuple[Site, World]) -> None:
@@ -608,6 +611,34 @@ def test_guesses_at_dovecot_s_own_passwords_are_held_back_and_on_record(policed:
     assert world.ask("policy", POP3, "bob@example.org", "sesame").startswith(b"+OK")  # late, and not wrong
     assert time.monotonic() - began >= 2
     wait_until(lambda: "wrong-password" in site.run("audit", ALICE).stdout)
+
+
+def test_dovecot_s_own_passwords_are_judged_whatever_becomes_of_us() -> None:
+    """Never a wrong password for a fault of ours, nor anything but that for a wrong one."""
+    with policing("[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\n") as (site, world):
+        shown = [(ALICE, "sesame"), (CHINESE, OTHER_WEB), (LONG, LONG_WEB), ("*", "sesame"), (f"{ALICE}*x", "sesame")]
+
+        def assert_judged(service: Service, count: int = 1) -> None:
+            tries = [(login, password + end) for login, password in shown for end in ("", "x")] * count
+            with ThreadPoolExecutor(len(tries)) as threads:
+                heard = list(threads.map(lambda one: world.ask("policy", service, *one), tries))
+            for (login, password), reply in zip(tries, heard, strict=True):
+                is_right = "*" not in login and (login, password) in shown
+                assert reply.startswith(ENTERED[service]) if is_right else reply == REFUSED[service], (login, reply)
+
+        for service in (IMAP, POP3):
+            assert_judged(service, 4)  # forty at once
+        with store_away(site):
+            assert_judged(IMAP)
+        with store_locked(site):
+            assert_judged(IMAP)
+        assert world.process is not None
+        world.process.send_signal(signal.SIGSTOP)
+        assert_judged(IMAP)
+        world.end(signal.SIGKILL)
+        assert_judged(POP3)
+        world.start()
+        assert_judged(IMAP)
 
 
 def test_dovecot_goes_on_without_us(policed: tuple[Site, World]) -> None:

@@ -24,6 +24,7 @@ from stage import bytewise, whole
 
 TOKEN = b"a token of this bridge's own"
 WITHOUT_VERDICT = {"dovecot-policy"}  # nobody is judged there
+WITHOUT_PASSWORD = {"postfix-policy"}  # who was judged before is judged again
 LOGIN, PASSWORD = "alice@example.test", "s3cret pass"
 HELP = "Ask help@example.test."
 
@@ -76,6 +77,13 @@ def lua_request(login: str, password: str) -> bytes:
     body = form(user=login, password=password, service="imap", rip="192.0.2.1", secured="tls")
     shown = b"Authorization: Bearer %b\r\n" % TOKEN
     return posted(b"/login", b"application/x-www-form-urlencoded", body, shown)
+
+
+def policy_request(login: str, password: str) -> bytes:
+    """As Postfix does it: printable, with a question mark for what is not."""
+    shown = "".join(c if c.isprintable() else "?" for c in login)
+    lines = ["request=smtpd_access_policy", "protocol_state=END-OF-MESSAGE", "client_address=192.0.2.1"]
+    return "\n".join([*lines, f"sasl_username={shown}", "instance=7b.6a1.2.0", "", ""]).encode()
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,12 @@ KINDS = {
         refused=lambda said, ended: said[2:4] == b"NO",
         deferred=lambda said, ended: said == b"" and ended,
     ),
+    "postfix-policy": Kind(
+        policy_request,
+        accepted=lambda said, ended: said == b"action=DUNNO\n\n",
+        refused=lambda said, ended: said.startswith(b"action=421 4.7.0 ") and said.endswith(b"\n\n"),
+        deferred=lambda said, ended: said.startswith(b"action=DEFER_IF_PERMIT 4.3.0 ") and said.endswith(b"\n\n"),
+    ),
 }
 EVERY_DEFER = [Defer(cause, retry) for cause in Cause for retry in (None, 30.0)]
 EVERY_REJECT = [Reject(reason, credential) for reason in Reason for credential in (None, 7)]
@@ -167,7 +181,8 @@ def test_every_bridge_of_the_folder_is_tried_here() -> None:
 @pytest.mark.parametrize("cut", [whole, bytewise])
 def test_what_was_shown_arrives_however_it_is_cut(name: str, cut) -> None:
     (attempt,) = asked(name, cut).attempts
-    assert (attempt.credential.authcid, attempt.credential.password) == (LOGIN, PASSWORD)
+    assert attempt.credential.authcid == LOGIN
+    assert attempt.credential.password == ("" if name in WITHOUT_PASSWORD else PASSWORD)
 
 
 @each
@@ -231,7 +246,7 @@ def test_no_login_or_password_breaks_the_protocol(name: str, login: str, passwor
     assert len(stage.attempts) <= 1
     if stage.attempts:
         (attempt,) = stage.attempts
-        assert attempt.credential.password == password
+        assert attempt.credential.password == ("" if name in WITHOUT_PASSWORD else password)
         heard = stage.answer(Reject(Reason.UNKNOWN_LOGIN))
         assert kind.refused(heard, stage.is_closed)
     assert not kind.accepted(heard, stage.is_closed)

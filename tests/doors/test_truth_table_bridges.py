@@ -9,7 +9,19 @@ import time
 import pytest
 from test_truth_table import CLOSED, LETTERS, MODES, SECRETS, WEB, expected, person
 
-from bridge_clients import ASKING, FAIL, KEYS, LATER, OK, TOKEN, DovecotHost, ask_dovecot, ask_saslauthd
+from bridge_clients import (
+    ASKING,
+    FAIL,
+    KEYS,
+    LATER,
+    OK,
+    TOKEN,
+    DovecotHost,
+    ask_as_a_program,
+    ask_dovecot,
+    ask_policy,
+    ask_saslauthd,
+)
 from mailauth.accounts import apppasswords, domains, mailboxes
 from mailauth.accounts.changes import DomainChange
 from mailauth.attempt import Service
@@ -19,15 +31,18 @@ from site_of_tests import ACTOR, Site
 
 KINDS = tuple(ASKING)
 TABLES = "".join(f'[[bridge]]\nkind = "{kind}"\naddress = "unix:{kind}"\n{KEYS.get(kind, "")}' for kind in KINDS)
+PROGRAM = "a program"
+POLICY = '[[bridge]]\nkind = "postfix-policy"\naddress = "unix:policy"\n'
 QUIET = "[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\n"
 HERE = "127.0.0.1"
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
+each_door = pytest.mark.parametrize("kind", (*KINDS, PROGRAM))
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    site = Site(tmp_path_factory.mktemp("b"), sections=QUIET + TABLES)
+    site = Site(tmp_path_factory.mktemp("b"), sections=QUIET + TABLES + POLICY)
     (site.folder / "token").write_text(TOKEN + "\n")
     people = {
         mode: person(site, f"mode-{mode}", **changes)
@@ -45,11 +60,13 @@ def served(tmp_path_factory):
 
 
 def ask(site: Site, kind: str, service: Service, login: str, password: str, client: str = HERE) -> str:
+    if kind == PROGRAM:
+        return ask_as_a_program(site.folder / "dovecot-auth", login, password, service=str(service), client=client)
     return ASKING[kind](site.folder / kind, login, password, service=str(service), client=client)
 
 
 @pytest.mark.parametrize(
-    ("mode", "secret", "service", "kind"), list(itertools.product(MODES, SECRETS, Service, KINDS)), ids=str
+    ("mode", "secret", "service", "kind"), list(itertools.product(MODES, SECRETS, Service, (*KINDS, PROGRAM))), ids=str
 )
 def test_a_secret_opens_what_it_should_and_nothing_else(served, mode, secret, service, kind):
     site, people = served
@@ -60,7 +77,7 @@ def test_a_secret_opens_what_it_should_and_nothing_else(served, mode, secret, se
     assert heard == (OK if gets_in else FAIL)
 
 
-@each_kind
+@each_door
 @pytest.mark.parametrize("secret", ["app", "web"])
 @pytest.mark.parametrize("service", Service)
 @pytest.mark.parametrize("state", [*CLOSED, "domain-disabled"])
@@ -71,10 +88,32 @@ def test_what_is_switched_off_beats_every_secret(served, state, service, secret,
     assert heard == (OK if closes_one in set(Service) and closes_one != service.value else FAIL)
 
 
-@each_kind
+@each_door
 @pytest.mark.parametrize("login", ["nobody@example.test", "nobody@nowhere.test", "\uff41pp@example.test", "no-address"])
 def test_an_unknown_login_hears_what_a_wrong_password_hears(served, kind, login):
     assert ask(served[0], kind, Service.IMAP, login, WEB) == FAIL
+
+
+GETS_IN = [
+    (mode, secret)
+    for mode, secret in itertools.product(MODES, SECRETS)
+    if expected((Service.SMTP, ""), secret, MODES[mode][1])
+]
+
+
+@pytest.mark.parametrize(("mode", "secret"), GETS_IN)
+def test_who_got_in_may_send(served, mode, secret):
+    site, people = served
+    login = people[mode].login
+    assert ask(site, "dovecot-auth", Service.SMTP, login, people[mode].secrets[secret]) == OK
+    assert ask_policy(site.folder / "policy", login, client=HERE) == OK
+
+
+@pytest.mark.parametrize("state", [*CLOSED, "domain-disabled"])
+def test_who_is_switched_off_may_not_send(served, state):
+    site, people = served
+    closes_smtp = state not in {"imap-off", "pop3-off"}
+    assert ask_policy(site.folder / "policy", people[state].login) == (FAIL if closes_smtp else OK)
 
 
 @each_kind

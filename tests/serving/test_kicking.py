@@ -181,7 +181,39 @@ async def test_at_the_end_it_is_said_what_stays_open(caplog: pytest.LogCaptureFi
     await kicker.changed([REVOKED])
     caplog.clear()
     await kicker.close()
-    assert f"was not reached: what is open there of {ALICE} stays open" in caplog.text
+    assert f"was not reached: what is open of {ALICE} stays open until mailauth starts again" in caplog.text
+
+
+async def test_what_was_taken_away_while_nobody_was_there_ends_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kicking, "PAUSES_S", (0.01,))
+    doveadm = Doveadm(away=True)
+    kicker = Kicker(doveadm)  # type: ignore[arg-type]
+    bob = change("account-changed", 2, login="bob@example.test")
+    kicker.catch_up([REVOKED, change("app-password-added", login="eve@example.test"), bob, REVOKED])
+    for _ in range(3):
+        doveadm.tried.clear()
+        await asyncio.wait_for(doveadm.tried.wait(), 30)
+    assert caplog.text.count("not reached, tried until it is: no connection") == 1
+    doveadm.away = False
+    await eventually(lambda: len(doveadm.kicked) == 2)
+    assert set(doveadm.kicked) == {(ALICE, ""), ("bob@example.test", "")}
+    await kicker.close()
+
+
+async def test_a_start_with_a_change_of_the_whole_site_is_one_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kicking, "PAUSES_S", (0.01,))
+    doveadm = Doveadm(empty=True)
+    kicker = Kicker(doveadm)  # type: ignore[arg-type]
+    kicker.catch_up([REVOKED, change("site-changed", None)])
+    await eventually(lambda: doveadm.kicked)
+    await kicker.close()
+    assert doveadm.kicked == [("*", "")]
+
+
+def test_a_start_with_nothing_to_do_does_nothing() -> None:
+    Kicker(Doveadm()).catch_up([change("app-password-added", login=ALICE)])  # type: ignore[arg-type]
 
 
 async def test_too_many_that_wait_are_everybody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,11 @@ import pytest
 
 import virtual_time
 from bridge_stage import built
-from doubles import Doorman
+from doubles import Doorman, MemoryPassdb
 from mailauth.attempt import Attempt
+from mailauth.interfaces import StoreUnavailable
 from mailauth.serving import bridging, peercred
+from mailauth.serving.admitted import Admitted
 from mailauth.serving.bridging import BridgeConnection, BridgeHouse
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
@@ -113,6 +115,58 @@ class Slow:
         self.attempts.append(attempt)
         verdict = self.verdicts[attempt.credential.authcid] = asyncio.get_running_loop().create_future()
         return await verdict
+
+
+# ---- asked again
+
+
+POLICY_REQUEST = (
+    b"request=smtpd_access_policy\nclient_address=\nsasl_username=%b\ninstance=7b.1.1.0\n\n" % ALICE.encode()
+)
+
+
+@contextlib.asynccontextmanager
+async def asked_again(admitted: Admitted | None, **changes: object) -> AsyncIterator[Wire]:
+    """A connection of Postfix's, which asks before it takes a message."""
+    bridge = built("postfix-policy")
+    house = BridgeHouse("test", bridge.dialogue, Doorman(), Census(9, 9), None, admitted=admitted, **changes)  # type: ignore[arg-type]
+    server = Server(house.census, [Door("test", bind("127.0.0.1", 0), lambda _: BridgeConnection(house))])
+    await server.start()
+    wire = await Wire.to(server.doors[0].sock.getsockname()[1])
+    try:
+        yield wire
+    finally:
+        wire.close()
+        await server.stop()
+        await house.close()
+
+
+async def test_who_was_let_in_at_one_bridge_is_known_at_another() -> None:
+    passdb = MemoryPassdb()
+    account = passdb.add(ALICE)
+    phone = passdb.mint(ALICE, "phone")
+    admitted = Admitted(passdb)
+    accept = Accept(Principal(account.id, ALICE, phone.id), Stay(1, 1, None, None))
+    doorman = Doorman()
+    doorman.outcome = accept
+    async with bridged(doorman, admitted=admitted) as running, asked_again(admitted) as postfix:
+        logged_in = await running.wire(b"VERSION\t1\t0\nCPID\t123\n")
+        await logged_in.send(auth(1))
+        assert (await logged_in.line()).startswith(b"OK\t1\t")
+        await postfix.send(POLICY_REQUEST)
+        assert await postfix.until(b"\n\n") == b"action=DUNNO\n\n"
+        passdb.revoke(ALICE, "phone")
+        await postfix.send(POLICY_REQUEST)
+        assert (await postfix.until(b"\n\n")).startswith(b"action=421 ")
+        passdb.fault = StoreUnavailable("away")
+        await postfix.send(POLICY_REQUEST)
+        assert (await postfix.until(b"\n\n")).startswith(b"action=DEFER_IF_PERMIT ")
+
+
+async def test_where_nobody_remembers_nothing_is_said() -> None:
+    async with asked_again(None) as postfix:
+        await postfix.send(POLICY_REQUEST)
+        assert (await postfix.until(b"\n\n")).startswith(b"action=DEFER_IF_PERMIT ")
 
 
 # ---- answers

@@ -87,6 +87,16 @@ def test_changes_are_numbered_one_after_the_other(store: Store) -> None:
     assert look(store, began + 3) == []
 
 
+def test_those_that_are_kept_are_there_for_who_begins(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "PAGE", 2)
+    before = len(changes.kept(store))
+    numbers = [change(store, Touch(f"kind-{number}", number)) for number in range(5)]
+    later = change(store, Touch("later"), now=NOW + changes.KEPT_S)
+    assert [one.number for one in changes.kept(store)][before:] == [*numbers, later]
+    changes.prune(store, NOW + changes.KEPT_S + 1)
+    assert changes.kept(store) == [Change(later, "later")]
+
+
 def test_what_is_rolled_back_takes_no_number(store: Store) -> None:
     began = changes.newest(store)
     with pytest.raises(ZeroDivisionError), store.transaction() as tx:

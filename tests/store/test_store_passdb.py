@@ -294,6 +294,31 @@ async def test_aliases_recipients_and_senders(store, ring, alice):
             assert await passdb.is_local_domain(domain) is local
 
 
+async def test_the_newest_login_from_there_that_is_on_record(store, ring, alice):
+    async with opened(store, ring) as passdb:
+        account = await passdb.lookup(alice, ())
+        there = (account, Service.SMTP, "192.0.2.1")
+        assert await passdb.let_in(*there, 0.0) is None
+
+        def note(number, at, **changes):
+            row = {"fold": f"x:{number}", "at": at, "actor": "client", "kind": "login", "count": 1, "client": ""}
+            row |= {"login": alice, "account_id": account.id, "service": "smtp", "peer": "192.0.2.1"}
+            row |= {"credential_id": 7, "outcome": "accept", "detail": "app-password", **changes}
+            with store.transaction() as tx:
+                tx.write_each(store.sql.COUNT_LOGINS, [row])
+
+        note(1, 100.0)
+        note(2, 200.0, credential_id=None)
+        others = [{"service": "imap"}, {"peer": "192.0.2.2"}, {"outcome": "reject"}, {"kind": "verify"}]
+        for number, changes in enumerate([*others, {"account_id": 99}, {"login": "bob@example.test"}], start=3):
+            note(number, 300.0, **changes)
+        assert await passdb.let_in(*there, 0.0) == (200.0, None)
+        assert await passdb.let_in(*there, 200.0) == (200.0, None)
+        assert await passdb.let_in(*there, 200.5) is None
+        note(20, 400.0, credential_id=8)
+        assert await passdb.let_in(*there, 0.0) == (400.0, 8)
+
+
 async def test_the_web_record_is_replaced_unless_it_has_changed(store, ring, alice):
     async with opened(store, ring) as passdb:
         account = await passdb.lookup(alice, ())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from mailauth.attempt import BRIDGE, Attempt, Credential, Service, address_text
 from mailauth.dialogue import BridgeDialogue
@@ -100,6 +100,13 @@ class HoldsSessions(Protocol):
     def doveadm_key(self) -> str: ...
     @property
     def kick_by(self) -> str: ...
+
+
+@runtime_checkable
+class AsksAgain(Protocol):
+    """A bridge whose host asks later, too, about whom it was told to let in: so all bridges have to remember it."""
+
+    asks_again: ClassVar[bool]
 
 
 USER, APP_PASSWORD = "user", "app-password"

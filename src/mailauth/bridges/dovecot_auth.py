@@ -31,6 +31,7 @@ from mailauth.verdict import Accept, Defer, Outcome, Reason, Reject
 MAJOR = b"1"
 MAX_LINE_BYTES = 16_384  # AUTH_CLIENT_MAX_LINE_LENGTH of Dovecot's auth-client-interface.h
 MAX_SAID_BYTES = 200  # of a reason, which Postfix puts into its reply line as it comes
+MAX_NUMBER_BYTES = 10  # of a request or a process: 32 bits
 MAX_NAME_BYTES = 255  # a login is said back up to here; Exim's buffer holds 8192 bytes of one line
 MAX_PENDING = 16  # exchanges that wait for the client: Postfix never tells of one that the client has cancelled
 PENDING_S = 180.0
@@ -93,6 +94,7 @@ class DovecotAuthDialogue:
         self._tempfail = tempfail
         self._number = number
         self._minor = 0  # until the peer says otherwise
+        self._process = ""  # the peer's number of its own
         self._unread = b""
         self._now = 0.0
         self._pending: OrderedDict[bytes, Pending] = OrderedDict()
@@ -157,7 +159,9 @@ class DovecotAuthDialogue:
             self._open.pop(words[0], None)
         elif command == b"VERSION":
             self._version(words)
-        # Whatever else there is (CPID, and what later versions add) is passed over, as the protocol wants it.
+        elif command == b"CPID" and words:
+            self._process = _text(words[0][:MAX_NUMBER_BYTES])
+        # Whatever else there is (what later versions add) is passed over, as the protocol wants it.
 
     def _version(self, words: list[bytes]) -> None:
         if len(words) != 2 or words[0] != MAJOR or not words[1].isdigit():
@@ -168,7 +172,7 @@ class DovecotAuthDialogue:
     def _auth(self, line: bytes) -> None:
         head, _, response = line.partition(b"\tresp=")  # always the last: what stands behind it is its value
         _, number, mechanism, words = (*head.split(b"\t", 3), b"", b"")[:4]
-        if not number.isdigit() or len(number) > 10 or number in self._open or not mechanism:
+        if not number.isdigit() or len(number) > MAX_NUMBER_BYTES or number in self._open or not mechanism:
             self._leave("sent a request that cannot be told from another")
             return
         if self._pending:
@@ -216,7 +220,7 @@ class DovecotAuthDialogue:
             self._judging[ticket] = (number, _shown(turn.authcid))
             self._open[number] = ticket
             attempt = self._terms.attempt(turn, told.service, told.client, tls=told.tls, name=told.name)
-            self._out.append(Judge(ticket, attempt))
+            self._out.append(Judge(ticket, attempt, self._process))
         elif isinstance(turn, Prompt):
             while len(self._pending) >= MAX_PENDING:
                 self._pending.popitem(last=False)

@@ -23,9 +23,10 @@ PURPOSES = {
     "Let mail programs in": ("app-password",),
     "Let people in at the web portal": ("factor", "api-token"),
     "Find out why": ("doctor", "verify", "audit", "sessions", "throttle"),
+    "For mail servers that start a program for each login": ("checkpassword", "helper"),
     "In your shell": ("completion",),
 }
-MODULES = {"import": "importing"}  # a word that no module can be named
+MODULES = {"import": "importing", "helper": "exitcode"}  # words that no module can be named
 EPILOG = """\b
 New here?       mailauth demo
 One command:    mailauth account add --help

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-from mailauth.dialogue import Actions, BridgeDialogue, Close, Ending, Judge, Reset, Send, Warn
+from mailauth.dialogue import Actions, BridgeDialogue, Close, Ending, Judge, Recheck, Reset, Send, Warn
 from mailauth.interfaces import Authenticator
+from mailauth.serving.admitted import Admitted
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld
 from mailauth.serving.sessions import LiveSessions
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 class BridgeHouse:
     """What all connections of one bridge share. held: the refusals that we keep back; None: the host does.
 
-    silence_s: see bridges.bridge.Bridge.
+    silence_s: see bridges.bridge.Bridge. admitted: where who is let in is remembered; None: nobody asks for it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class BridgeHouse:
     held: FewHeld | None
     silence_s: float | None = None
     sessions: LiveSessions | None = None
+    admitted: Admitted | None = None
     judging: set[asyncio.Task[None]] = field(default_factory=set)
     _warned: dict[str, float] = field(default_factory=dict)
 
@@ -129,8 +131,8 @@ class BridgeConnection(asyncio.Protocol):
             kind = type(action)
             if kind is Send:
                 transport.write(cast("Send", action).data)
-            elif kind is Judge:
-                self._begin(cast("Judge", action))
+            elif kind is Judge or kind is Recheck:
+                self._begin(cast("Judge | Recheck", action))
             elif kind is Close:
                 transport.close()
                 self._cut_at = self._loop.time() + LINGER_S
@@ -140,7 +142,7 @@ class BridgeConnection(asyncio.Protocol):
             elif kind is Warn:
                 self._house.warn(cast("Warn", action).text)
 
-    def _begin(self, judge: Judge) -> None:
+    def _begin(self, judge: Judge | Recheck) -> None:
         house = self._house
         now = self._loop.time()
         self._open[judge.ticket] = now
@@ -156,11 +158,14 @@ class BridgeConnection(asyncio.Protocol):
             if self._timer is None or self._timer.when() > now + DECIDE_S:
                 self._look_again()
 
-    async def _judged(self, judge: Judge, arrived: float) -> None:
+    async def _judged(self, judge: Judge | Recheck, arrived: float) -> None:
         house = self._house
         outcome: Outcome
         try:
-            outcome = await house.authenticator.authenticate(judge.attempt)
+            if type(judge) is Judge:
+                outcome = await house.authenticator.authenticate(judge.attempt)
+            else:
+                outcome = await self._rechecked(cast("Recheck", judge))
         except Exception as bug:  # noqa: BLE001  somebody else's Authenticator: its faults judge nobody either
             log.error("authenticator failed: %s", type(bug).__name__)
             outcome = Defer(Cause.BUG)
@@ -169,7 +174,13 @@ class BridgeConnection(asyncio.Protocol):
                 outcome = Defer(Cause.LATE)
         elif type(outcome) is Accept and self._is_out_of_date(outcome):
             outcome = Defer(Cause.CHANGED)
+        elif type(outcome) is Accept and type(judge) is Judge and house.admitted is not None:
+            house.admitted.note(judge.attempt, outcome, judge.session)
         self._answer(judge.ticket, outcome)
+
+    async def _rechecked(self, asked: Recheck) -> Outcome:
+        admitted = self._house.admitted
+        return Defer(Cause.BUG) if admitted is None else await admitted.judge(asked)
 
     def _is_out_of_date(self, accept: Accept) -> bool:
         """Whether what it stands on was changed since. There is no session of ours that the change would end."""

@@ -66,13 +66,24 @@ class Kicker:
                 lines.setdefault(number, []).append(f"{line}\n")
         return {number: Answer(0, "".join(these)) for number, these in lines.items()}
 
+    def catch_up(self, changes: Sequence[Change]) -> None:
+        """Act on these, too, which were made while nobody was there to do it, or were not acted on in the end.
+
+        Of some it may have been done. Whom it ends without need comes again.
+        """
+        targets = {target for change in changes if (target := self._target(change)) is not None}
+        for target in [Target(EVERYBODY)] if Target(EVERYBODY) in targets else targets:
+            self._try_again(target)
+
     async def close(self) -> None:
-        """Try no more. What was not reached keeps what is open there."""
+        """Try no more. What was not reached keeps what is open there, until this is started again."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         for target in self._waiting:
-            log.error("%s was not reached: what is open there of %s stays open", self._name, target.mask)
+            log.error(
+                "%s was not reached: what is open of %s stays open until mailauth starts again", self._name, target.mask
+            )
 
     # ---- inside
 
@@ -112,17 +123,21 @@ class Kicker:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        pauses = iter(PAUSES_S)
+        pauses, is_told = iter(PAUSES_S), False
         while self._waiting:
             await asyncio.sleep(next(pauses, PAUSES_S[-1]))
             for target, wanted in list(self._waiting.items()):
                 try:
-                    await self._end(target, LATER_S)
-                except (NotReached, TimeoutError):
+                    ended = await self._end(target, LATER_S)
+                except (NotReached, TimeoutError) as fault:
+                    if not is_told:
+                        log.error("%s: not reached, tried until it is: %s", self._name, str(fault) or "no answer")
+                    is_told = True
                     break
                 if self._waiting.get(target) is wanted:  # a change that came meanwhile wants it once more
                     del self._waiting[target]
-                log.warning("%s: what was open of %s has been ended", self._name, target.mask)
+                if ended:
+                    log.warning("%s: what was open of %s has been ended", self._name, target.mask)
 
     def _target(self, change: Change) -> Target | None:
         if change.kind in TAKES_NOTHING or change.kind.startswith(("factor", "recovery-")):

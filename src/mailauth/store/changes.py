@@ -135,6 +135,18 @@ def after(store: Store, tx: Transaction, applied: int, head: int) -> list[Change
     return [Change(**row) for row in rows]
 
 
+def kept(store: Store) -> list[Change]:
+    """All changes that are still there, in order: those of the last day, and those made since anybody served.
+
+    Raises StoreUnavailable.
+    """
+    found: list[Change] = []
+    with store.reading() as tx:
+        while page := tx.rows(store.sql.CHANGES_AFTER, after=found[-1].number if found else 0, page=PAGE):
+            found += [Change(**row) for row in page]
+    return found
+
+
 def wait_until_applied(store: Store, effect: Effect, *, clock: Callable[[], float] = time.monotonic) -> None:
     """Come back when no process lets anybody in any more who stands on what was there before this change.
 

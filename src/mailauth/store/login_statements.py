@@ -9,7 +9,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from mailauth.store.schema import accounts, aliases, app_passwords, domains, site
+from mailauth.store.schema import accounts, aliases, app_passwords, audit, domains, site
 
 POLICY = ("policy", "enforce_from", "policy_reached", "two_factor", "two_factor_from", "two_factor_reached")
 
@@ -80,6 +80,18 @@ SESSION = (
     .outerjoin(site, site.c.id == _ONE)
     .outerjoin(app_passwords, and_(_hit.account_id == accounts.c.id, _hit.id == bindparam("credential_id")))
     .where(accounts.c.id == bindparam("account_id"))
+)
+
+# The newest login from there that is on record, by the rows of the account's own login.
+LET_IN = (
+    select(audit.c.at, audit.c.credential_id)
+    .where(audit.c.login == bindparam("login"), audit.c.at >= bindparam("since"))
+    .where(audit.c.account_id == bindparam("account_id"), audit.c.kind == literal_column("'login'"))
+    .where(audit.c.service == bindparam("service"), audit.c.peer == bindparam("peer"))
+    .where(audit.c.outcome == literal_column("'accept'"))
+    .order_by(audit.c.at.desc(), audit.c.id.desc())
+    .limit(_ONE)
+    .offset(literal_column("0"))
 )
 
 CANONICAL = (

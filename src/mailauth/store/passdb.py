@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from mailauth import names
+from mailauth.attempt import Service
 from mailauth.interfaces import Account, Selectors, UnknownKey
 from mailauth.store.engine import Reader, Store
 from mailauth.store.faults import Clash
@@ -80,6 +81,14 @@ class StorePassdb:
         values = {"account_id": account_id, "credential_id": credential_id or NO_ID}
         rows = await self._reader.rows(self._store.sql.SESSION, values)
         return account_from(rows) if rows else None
+
+    async def let_in(
+        self, account: Account, service: Service, peer: str, since: float
+    ) -> tuple[float, int | None] | None:
+        """See interfaces.Passdb."""
+        values = {"login": account.login, "account_id": account.id, "service": service, "peer": peer, "since": since}
+        rows = await self._reader.rows(self._store.sql.LET_IN, values)
+        return (rows[0][0], rows[0][1]) if rows else None
 
     async def canonical(self, alias: str) -> str | None:
         """See interfaces.Passdb."""
