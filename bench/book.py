@@ -15,6 +15,7 @@ OURS = "mailauth"
 NOLOGIN = "dovecot, nologin"
 DOVECOT = "dovecot, auth socket"
 TEN_HASHES = "ten hashes in turn"
+LEFT_OUT = "left out"  # the opponent, because nobody wants it
 
 GOALS = (  # case, whose figure ours is measured by, at most so many times as much
     ("imap-plain", NOLOGIN, 1.0),

@@ -20,6 +20,7 @@ from typing import Any
 import bridge
 import dovecot
 import overload
+import passing
 import revocation
 from book import NOLOGIN, OURS, TEN_HASHES, Book, Row
 from driving import drive, held
@@ -237,5 +238,6 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "revocation": revocation.revocation,
     "idle": overload.idle,
     "storm": overload.storm,
+    **passing.CASES,
 }
-APART = ("idle", "storm")  # by name only: they take minutes, and both processors
+APART = ("idle", "storm", "passed-idle")  # by name only: they take minutes, and both processors

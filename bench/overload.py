@@ -39,7 +39,7 @@ def idle(bench: Bench) -> None:
     ):
         bench.tell(f"idle: {count} {what}")
         probe = bench.folder / f"probe-{time.monotonic_ns()}"
-        with _all_processors(), bench.site.serve(probe=probe) as running:
+        with all_processors(), bench.site.serve(probe=probe) as running:
             plan = bench.plan(running, "imaps", hold=True, credentials=credentials)
             with held(plan | {"connections": WARM_UP}):
                 _log_in(bench, running, right)
@@ -82,7 +82,7 @@ def storm(bench: Bench) -> None:
     guesses = [(victim, None, "refused|deferred") for victim in bench.site.victims]
     mixed = [credential for number, new in enumerate(unseen) for credential in (new, guesses[number % len(guesses)])]
     probe = bench.folder / f"probe-{time.monotonic_ns()}"
-    with _all_processors(), bench.site.serve(throttled=False, refusal_delay_s=0.5, probe=probe) as running:
+    with all_processors(), bench.site.serve(throttled=False, refusal_delay_s=0.5, probe=probe) as running:
         drive(bench.plan(running, "imaps", credentials=known))  # their proofs are known from here on
         time.sleep(lag.TELL_S)
         quiet_kib = running.server.resident_kib()
@@ -136,7 +136,7 @@ def _wait_for(what: Callable[[], list[lag.Second]]) -> list[lag.Second]:
 
 
 @contextmanager
-def _all_processors() -> Iterator[None]:
+def all_processors() -> Iterator[None]:
     """For this process and those that it starts within the block."""
     if not hasattr(os, "sched_setaffinity"):
         yield

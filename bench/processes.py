@@ -57,6 +57,11 @@ class Server:
         """Resident memory of the process itself, without its children."""
         return int(_ps("rss=", "-p", str(self._process.pid)))
 
+    def family_kib(self) -> int:
+        """Resident memory of the process tree."""
+        pids = [str(pid) for pid in _tree(self._process.pid)]
+        return sum(map(int, _ps("rss=", "-p", ",".join(pids)).split()))
+
     def stop(self) -> None:
         """End it, gently at first."""
         if self._process.poll() is not None:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dovecot
-from book import Book
+from book import LEFT_OUT, Book
 from cases import APART, CASES, Bench
 from driving import NoLoad
 from processes import DidNotStart
@@ -45,7 +45,7 @@ def main() -> int:
             connections=options.connections,
             idle=options.idle,
             crowd=options.crowd,
-            missing="left out" if options.alone else dovecot.why_not(),
+            missing=LEFT_OUT if options.alone else dovecot.why_not(),
             book=book,
             tell=_tell,
         )
@@ -97,7 +97,7 @@ def _options() -> argparse.Namespace:
         "--crowd", type=int, default=10_000, help="connections of the case idle; half as many log in (%(default)s)"
     )
     parser.add_argument("--spread", action="store_true", help="on all processors: other rates, less firm CPU")
-    parser.add_argument("--alone", action="store_true", help="without Dovecot")
+    parser.add_argument("--alone", action="store_true", help="without Dovecot and HAProxy")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there")
     options = parser.parse_args()
     unknown = [case for case in options.cases if case not in CASES]

@@ -62,6 +62,19 @@ BRIDGED = f"""
 kind = "dovecot-auth"
 address = "unix:{BRIDGE}"
 """
+BEHIND = """
+[mailbox]
+kind = "backend"
+
+[backends.bench]
+imap = "127.0.0.1:{port}"
+pop3 = "127.0.0.1:{port}"
+smtp = "127.0.0.1:{port}"
+tls = "off"
+user = "proxy"
+password_file = "master"
+origin = "none"
+"""
 LISTEN = """
 [[listen]]
 service = "{service}"
@@ -96,7 +109,9 @@ class Site:
     accounts: tuple[Account, ...]
     victims: tuple[str, ...]
 
-    def configure(self, *, throttled: bool = True, refusal_delay_s: float = 2.0) -> dict[str, int]:
+    def configure(
+        self, *, throttled: bool = True, refusal_delay_s: float = 2.0, behind: int | None = None
+    ) -> dict[str, int]:
         """Write the configuration anew; the ports, by the keys of LISTENERS."""
         ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
         head = CONFIGURATION.format(
@@ -108,6 +123,9 @@ class Site:
         tables = [
             LISTEN.format(service=service, tls=tls, port=ports[name]) for name, (service, tls) in LISTENERS.items()
         ]
+        if behind is not None:
+            (self.layout.folder / "master").write_text("anything\n")
+            tables.append(BEHIND.format(port=behind))
         self.layout.config.write_text(head + "".join(tables) + BRIDGED)
         return ports
 
@@ -117,13 +135,18 @@ class Site:
 
     @contextmanager
     def serve(
-        self, *, throttled: bool = True, refusal_delay_s: float = 2.0, probe: Path | None = None
+        self,
+        *,
+        throttled: bool = True,
+        refusal_delay_s: float = 2.0,
+        probe: Path | None = None,
+        behind: int | None = None,
     ) -> Iterator[Running]:
         """A new `mailauth serve`, which knows no proof yet. probe: where it tells how it is (lag.py); None: nowhere.
 
-        Raises DidNotStart.
+        behind: the port of a server that has the mailboxes; None: they are here. Raises DidNotStart.
         """
-        ports = self.configure(throttled=throttled, refusal_delay_s=refusal_delay_s)
+        ports = self.configure(throttled=throttled, refusal_delay_s=refusal_delay_s, behind=behind)
         launcher = () if probe is None else (sys.executable, str(LAG), str(probe))
         command = (*launcher, *self.command("serve"))
         with Server(command, list(ports.values()), self.layout.folder / "serve.out") as server:

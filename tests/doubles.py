@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from mailauth.attempt import Attempt, Service
 from mailauth.interfaces import Account, BadRecord, Demand, Lane, PolicyLevel, Selectors, StoredAppPassword
@@ -85,7 +84,7 @@ class MemoryPassdb:
             web_changed_at=None,
             hits=(),
         )
-        self.accounts[login] = replace(account, **changes)  # type: ignore[arg-type]
+        self.accounts[login] = account._replace(**changes)  # type: ignore[arg-type]
         return self.accounts[login]
 
     def mint(self, login: str, password: str, **changes: object) -> StoredAppPassword:
@@ -99,7 +98,7 @@ class MemoryPassdb:
             suspended=False,
             revoked=False,
         )
-        stored = replace(stored, **changes)  # type: ignore[arg-type]
+        stored = stored._replace(**changes)  # type: ignore[arg-type]
         self.app_passwords.setdefault(login, []).append((sum(password.encode()), stored))
         return stored
 
@@ -107,7 +106,7 @@ class MemoryPassdb:
         """Make tombstones of this app password."""
         minted = self.app_passwords[login]
         at = sum(password.encode())
-        self.app_passwords[login] = [(s, replace(stored, revoked=s == at)) for s, stored in minted]
+        self.app_passwords[login] = [(s, stored._replace(revoked=s == at)) for s, stored in minted]
 
     async def lookup(self, login: str, selectors: Selectors) -> Account | None:
         self.lookups += 1
@@ -118,7 +117,7 @@ class MemoryPassdb:
             return None
         wanted = {selector for _, selector in selectors}
         hits = tuple(stored for selector, stored in self.app_passwords.get(login, []) if selector in wanted)
-        return replace(account, hits=hits)
+        return account._replace(hits=hits)
 
     async def session(self, account_id: int, credential_id: int | None) -> Account | None:
         if self.fault is not None:
@@ -127,7 +126,7 @@ class MemoryPassdb:
         if account is None:
             return None
         hits = tuple(stored for _, stored in self.app_passwords.get(account.login, []) if stored.id == credential_id)
-        return replace(account, hits=hits)
+        return account._replace(hits=hits)
 
     async def let_in(
         self, account: Account, service: Service, peer: str, since: float

@@ -20,11 +20,14 @@ from mailauth.imap.protocol import ImapDialogue
 from mailauth.interfaces import Authenticator
 from mailauth.pop3.protocol import Offer as Pop3Offer
 from mailauth.pop3.protocol import Pop3Dialogue
+from mailauth.serving.backing import Backends
 from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock
 from mailauth.serving.handover import MailboxSession
-from mailauth.serving.lines import House, LineConnection, TimeLimits
+from mailauth.serving.house import House, TimeLimits
+from mailauth.serving.lines import LineConnection
 from mailauth.serving.listen import Door, Server, bind
+from mailauth.serving.sessions import LiveSessions
 from mailauth.verdict import Principal
 
 MECHANISMS = {m.name: m for m in (plugins.load("sasl", "plain"), plugins.load("sasl", "login"))}
@@ -97,7 +100,9 @@ async def listening(
     delay_s: float = 0.0,
     census: Census | None = None,
     proxies: tuple[str, ...] = (),
-    mailbox: MailboxSession = lobby,
+    mailbox: MailboxSession | None = lobby,
+    sessions: LiveSessions | None = None,
+    backends: Backends | None = None,
     context: ssl.SSLContext | None = None,
     connection: type[LineConnection] = LineConnection,
     host: str = "127.0.0.1",
@@ -106,7 +111,8 @@ async def listening(
     census = Census(1000, 1000) if census is None else census  # an empty one is false
     limits = limits or TimeLimits()
     context = context or server_tls()
-    house = House(dialogue, authenticator, census, RefusalClock(delay_s, 0.02), limits, context, mailbox)
+    clock = RefusalClock(delay_s, 0.02)
+    house = House(dialogue, authenticator, census, clock, limits, context, mailbox, sessions, backends)
     sock = bind(host, 0)
     door = Door(
         "test",

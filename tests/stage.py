@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from mailauth.attempt import Attempt
 from mailauth.dialogue import Actions, Close, Dialogue, Ending, Enter, Judge, Send, StartTLS
@@ -27,7 +27,8 @@ def bytewise(data: bytes) -> Iterable[bytes]:
 
 
 class Stage:
-    """One connection. judge: answers every Judge at once; None: `answer` does, when the test says so.
+    """One connection. judge: answers every Judge at once; None: `answer` does, when the test says so. behind: what the
+    back end offers that stands behind it; None: there is none.
 
     TLS is started as soon as it is asked for, and what the client said behind that is lost.
     """
@@ -40,9 +41,11 @@ class Stage:
         tls: bool = True,
         peer: str = "192.0.2.7",
         refuse: Ending | None = None,
+        behind: Sequence[str] | None = None,
     ) -> None:
         self.dialogue = dialogue
         self._judge = judge
+        self._behind = behind
         self.heard = b""  # all that the server has said
         self.attempts: list[Attempt] = []
         self.entered: Enter | None = None  # what the mailbox got, and gets
@@ -91,7 +94,7 @@ class Stage:
     def _bring(self, outcome: Outcome) -> None:
         judge, self._pending = self._pending, None
         assert judge is not None, "nothing was to be judged"
-        self._do(self.dialogue.judged(judge.ticket, outcome))
+        self._do(self.dialogue.judged(judge.ticket, outcome, self._behind))
         held, self._held = self._held, b""
         self._take(held)
 

@@ -142,6 +142,21 @@ def test_the_cases_of_overload_run_when_they_are_named(tmp_path):
     assert "10 IMAP sessions in IDLE" in done.stdout
 
 
+@pytest.mark.slow
+def test_the_cases_of_passing_run_on_a_server_behind_us(tmp_path):
+    options = ["--alone", "--accounts", "2", "--seconds", "0.02", "--rounds", "1", "--crowd", "20"]
+    done = subprocess.run(
+        [sys.executable, str(BENCH / "run.py"), "passing", "passed-idle", *options],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for words in ("passed down: mailauth ", "passed up: mailauth ", "10 sessions passed through", "HAProxy: left out"):
+        assert words in done.stdout
+
+
 def test_a_bound_is_reached_or_it_is_not():
     book = load("book")
     filled = book.Book(bounds=[book.Bound("storm", "p95", figure, "ms", 1000.0) for figure in (1000.0, 1000.1)])

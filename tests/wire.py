@@ -125,6 +125,12 @@ class Wire:
         """The next line with its end; b"": the server has closed."""
         return await self.until(b"\n")
 
+    async def some(self) -> bytes:
+        """What comes next; b"": the server has closed."""
+        heard = bytes(self._heard) or await self._recv()
+        self._heard.clear()
+        return heard
+
     async def rest(self) -> bytes:
         """Everything until the server closes."""
         while data := await self._recv():

@@ -18,12 +18,14 @@ from mailauth.bridges.bridge import APP_PASSWORD, AsksAgain, Bridge, HoldsSessio
 from mailauth.config import Address, ConfigError, Settings
 from mailauth.config import bridge as section
 from mailauth.factors.section import BadSection, Section
-from mailauth.gateways.doveadm import Doveadm
 from mailauth.interfaces import Authenticator, Change, Reported
+from mailauth.keeper.client import Asking
+from mailauth.keeper.configured import DOVEADM_KEY, bridge_name
+from mailauth.keeper.doveadm import KeptDoveadm
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving import peercred
 from mailauth.serving.admitted import Admitted
-from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse
+from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse, Reads
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
 from mailauth.serving.inherited import Inherited
@@ -56,7 +58,9 @@ def _built(written: section.Bridge, help_line: str, reported: Reported | None) -
         reported=reported,
     )
     try:
-        bridge: Bridge = plugins.load("bridges", written.kind, Section(options.values(), {"terms": terms}))
+        bridge: Bridge = plugins.load(
+            "bridges", written.kind, Section(options.values(unread=[DOVEADM_KEY]), {"terms": terms})
+        )
     except BadSection as bad:
         near = get_close_matches(bad.key, [field.name for field in dataclasses.fields(section.Bridge)], n=1)
         advice = f"; did you mean {near[0]}?" if near else ""
@@ -106,11 +110,17 @@ class Bridgeheads:
 
 @contextmanager
 def open_bridges(
-    settings: Settings, authenticator: Authenticator, sessions: LiveSessions, reported: Reported
+    settings: Settings,
+    authenticator: Authenticator,
+    sessions: LiveSessions,
+    reported: Reported,
+    *,
+    reads: Reads,
+    asking: Asking | None = None,
 ) -> Iterator[Bridgeheads]:
     """The bridges of the configuration, bound and not yet served; in the end their sockets are taken away.
 
-    Raises ConfigError, CannotListen.
+    asking: the keeper, where a bridge's host is to end sessions. Raises ConfigError, CannotListen.
     """
     with ExitStack() as stack:
         built = bridges_of(settings, reported)
@@ -123,6 +133,7 @@ def open_bridges(
             try:
                 house = _house(written, bridge, settings, authenticator, sessions)
                 house.admitted = admitted
+                house.reads = reads
                 name = f"bridge {house.name}"
                 door = _door(stack, name, written, house, inherited)
                 heads.append(Bridgehead(name, Server(house.census, [door]), house))
@@ -131,16 +142,19 @@ def open_bridges(
             except peercred.NoSuchName as error:
                 raise ConfigError(f"{settings.source}: [[bridge]] #{number}: {error}") from None
         inherited.close()
-        kickers = [kicker for bridge in built if (kicker := _kicker(bridge)) is not None]
+        kickers = _kickers(settings, built, asking)
         sessions.elsewhere += [kicker.changed for kicker in kickers]
         yield Bridgeheads(heads, kickers)
 
 
-def _kicker(bridge: Bridge) -> Kicker | None:
-    """Who ends sessions at the bridge's host, if that is to be."""
-    if not isinstance(bridge, HoldsSessions) or not bridge.doveadm_url:
-        return None
-    return Kicker(Doveadm(bridge.doveadm_url, bridge.doveadm_key), bridge.kick_by == APP_PASSWORD)
+def _kickers(settings: Settings, built: Sequence[Bridge], asking: Asking | None) -> list[Kicker]:
+    """Who ends sessions at the bridges' hosts, where that is to be."""
+    kickers = []
+    for written, bridge in zip(settings.bridge, built, strict=True):
+        if asking is not None and isinstance(bridge, HoldsSessions) and bridge.doveadm_url:
+            doveadm = KeptDoveadm(asking, bridge_name(written), bridge.doveadm_url)
+            kickers.append(Kicker(doveadm, bridge.kick_by == APP_PASSWORD))
+    return kickers
 
 
 def _house(

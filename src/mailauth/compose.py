@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import resource
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from mailauth import config, logs
@@ -20,11 +19,13 @@ from mailauth.assembly import open_core, opened_store
 from mailauth.bridgeheads import open_bridges
 from mailauth.config import Settings
 from mailauth.interfaces import Authenticator
+from mailauth.keeper.summoning import open_behind
 from mailauth.listeners import Doors
 from mailauth.serving import tls
 from mailauth.serving.census import Census
 from mailauth.serving.hardening import keep_memory_private
 from mailauth.serving.listen import Server
+from mailauth.serving.shortage import raise_descriptor_limit
 from mailauth.webportal import Around, open_portal
 
 __all__ = ["open_authenticator", "open_core", "opened_store", "serve"]
@@ -52,19 +53,21 @@ async def serve(
 
     ready: told once, when connections are accepted, with a line for each listener. ending: told when a signal has
     come. around: puts something before the portal's application.
-    Raises what open_core, open_bridges and open_portal raise, BadCertificate and CannotListen, and then nothing has
-    been served.
+    Raises what opening these raises, BadCertificate and CannotListen, and then nothing has been served.
     """
     keep_memory_private()
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     stream = logs.configure(settings.log.level, settings.log.file)
     context = _tls(settings)
     async with AsyncExitStack() as stack:
         core = await stack.enter_async_context(open_core(settings))
         census = _census(settings)
-        doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions)
+        asking, backends = await stack.enter_async_context(open_behind(settings))
+        doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions, backends=backends)
         portal = await stack.enter_async_context(open_portal(core, context, doors.carrier(), around))
-        bridges = stack.enter_context(open_bridges(settings, core.verifier, core.sessions, core.reported))
+        bridges = stack.enter_context(
+            open_bridges(settings, core.verifier, core.sessions, core.reported, reads=core.passdb, asking=asking)
+        )
         server = Server(census, doors.open())
         login_log = logs.LoginLog(stream.write)
         core.events.subscribe(login_log)
@@ -73,8 +76,7 @@ async def serve(
         await bridges.start(core.earlier)
         await portal.start()
         gc.freeze()  # what is here now stays: the collector need not walk it again and again
-        names = (*[door.name for door in server.doors], *bridges.names, *portal.names)
-        ready([f"listening {name}" for name in names])
+        ready([f"listening {name}" for name in (*server.names, *bridges.names, *portal.names)])
         try:
             await over.wait()
             ending()
@@ -95,13 +97,6 @@ def _told_to_end(settings: Settings, context: ssl.SSLContext | None) -> asyncio.
         loop.add_signal_handler(number, over.set)
     loop.add_signal_handler(signal.SIGHUP, _reload, settings, context)
     return over
-
-
-def _raise_descriptor_limit() -> None:
-    """As many descriptors as this user may have."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS says "unlimited" and means less
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:

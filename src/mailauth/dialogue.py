@@ -6,6 +6,7 @@ out. Rule: a Dialogue never waits, never reads a clock, and never judges: it yie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -62,7 +63,8 @@ class StartTLS:
 
 @dataclass(frozen=True, slots=True)
 class Enter:
-    """The client is in: hand the connection to the mailbox. leftover: bytes that came after, not yet acted on."""
+    """The client is in: hand the connection to the mailbox, or the back end. leftover: bytes that came after, not yet
+    acted on."""
 
     principal: Principal
     leftover: bytes = field(repr=False)
@@ -108,8 +110,12 @@ class Dialogue(Protocol):
     def tls_started(self) -> Actions:
         """TLS is up: everything said before is forgotten (RFC 3207 section 4.2)."""
 
-    def judged(self, ticket: int, outcome: Outcome) -> Actions:
-        """The answer to a Judge. Bytes that had come behind it are acted on now."""
+    def judged(self, ticket: int, outcome: Outcome, behind: Sequence[str] | None = None) -> Actions:
+        """The answer to a Judge. Bytes that had come behind it are acted on now.
+
+        behind: what the back end offers that whoever was accepted is handed to at once, with all that is unread; None:
+        there is none.
+        """
 
     def ending(self, cause: Ending) -> Actions:
         """Say goodbye, if the protocol has a word for it."""

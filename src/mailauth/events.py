@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mailauth.attempt import Attempt
 from mailauth.verdict import Outcome
@@ -15,8 +15,7 @@ from mailauth.verdict import Outcome
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class LoginJudged:
+class LoginJudged(NamedTuple):
     """One attempt, told without its password, has come to an end.
 
     login: folded, or None if the name was none. took_ms: without the refusal's wait.

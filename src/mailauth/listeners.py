@@ -1,4 +1,4 @@
-"""One door for each [[listen]] of the configuration: which dialogue, which limits, which mailbox behind it.
+"""One door for each [[listen]] of the configuration: which dialogue, which limits, which mailbox or back end behind it.
 
 Rule: wiring only, like compose, of which this is the half that knows services.
 """
@@ -19,14 +19,18 @@ from mailauth.config.settings import Listen
 from mailauth.dialogue import Dialogue
 from mailauth.interfaces import Authenticator, Directory
 from mailauth.sasl.mechanism import Factory
+from mailauth.serving.backing import Backends
 from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock
 from mailauth.serving.handover import MailboxSession
-from mailauth.serving.lines import House, LineConnection, TimeLimits
+from mailauth.serving.house import House, TimeLimits
+from mailauth.serving.lines import LineConnection
 from mailauth.serving.listen import CannotListen, Door, bind
 from mailauth.serving.sessions import LiveSessions
 
 if TYPE_CHECKING:
+    from mailauth.mailbox.maildir import MaildirMailboxes
+    from mailauth.smtp.house import House as SmtpHouse
     from mailauth.smtp.relay import Relay
 
 MECHANISMS = ("plain", "login")  # those whose password can be checked against any stored hash
@@ -48,20 +52,19 @@ class Doors:
         tls: ssl.SSLContext | None,
         *,
         sessions: LiveSessions,
+        backends: Backends | None = None,
     ) -> None:
-        # Its [mailbox] kind is what the configuration names; another kind would not import it.
-        from mailauth.mailbox.maildir import MaildirMailboxes  # noqa: PLC0415
-
         self._settings = settings
         self._authenticator = authenticator
         self._directory = directory
         self._census = census
         self._tls = tls
         self._sessions = sessions
+        self._backends = backends
         self._refusals = RefusalClock(settings.replies.refusal_delay_s)
         self._help_line = settings.replies.help_line.encode()
         self._mechanisms: Mapping[str, Factory] = {m.name: m for m in (plugins.load("sasl", n) for n in MECHANISMS)}
-        self._mailboxes = MaildirMailboxes(settings.mailbox.path, settings.mailbox.max_message_bytes)
+        self._mailboxes = None if backends is not None else _mailboxes(settings)
 
     def open(self) -> list[Door]:
         """All doors, bound and not yet served. Raises CannotListen, and then none is left bound."""
@@ -80,11 +83,12 @@ class Doors:
     def carrier(self) -> Carrier | None:
         """What takes the messages that this program writes itself: to mailboxes here, else to the relay; None: nothing.
 
-        Where nobody listens for mail the mailboxes are another server's.
+        Where nobody listens for mail the mailboxes are another server's, as those of a back end are.
         """
         from mailauth.smtp.carrier import Carrier as Carries  # noqa: PLC0415
 
-        relay, deliver = self._relay(), self._mailboxes.deliver if self._settings.listen else None
+        here = self._mailboxes if self._settings.listen else None
+        relay, deliver = self._relay(), None if here is None else here.deliver
         return None if relay is None and deliver is None else Carries(self._directory, deliver, relay)
 
     def _door(self, listen: Listen) -> Door:
@@ -101,37 +105,41 @@ class Doors:
 
     def _imap(self, listen: Listen) -> Protocols:
         from mailauth.imap import replies  # noqa: PLC0415
-        from mailauth.imap.offer import Offer  # noqa: PLC0415
+        from mailauth.imap.offer import ALONE, ALWAYS, Offer  # noqa: PLC0415
         from mailauth.imap.protocol import ImapDialogue  # noqa: PLC0415
 
+        here = self._mailboxes
         offer = Offer(
             self._mechanisms,
             starttls=listen.tls == "starttls",
             clear=listen.tls == "off",
-            mailbox_capabilities=self._mailboxes.imap_capabilities,
+            always=ALONE if here is None else ALWAYS,
+            mailbox_capabilities=() if here is None else here.imap_capabilities,
             help_line=self._help_line,
             max_failures=self._settings.limits.max_failures,
             unavailable=self._sessions.unavailable,
         )
-        mailbox = partial(self._mailboxes.serve_imap, goodbye=replies.bye)
+        mailbox = None if here is None else partial(here.serve_imap, goodbye=replies.bye)
         return self._lines(partial(ImapDialogue, offer), mailbox, self._settings.limits.idle_s)
 
     def _pop3(self, listen: Listen) -> Protocols:
         from mailauth.pop3 import replies  # noqa: PLC0415
-        from mailauth.pop3.protocol import Offer, Pop3Dialogue  # noqa: PLC0415
+        from mailauth.pop3.protocol import ALONE, ALWAYS, Offer, Pop3Dialogue  # noqa: PLC0415
 
+        here = self._mailboxes
         offer = Offer(
             self._mechanisms,
             starttls=listen.tls == "starttls",
             clear=listen.tls == "off",
+            always=ALONE if here is None else ALWAYS,
             help_line=self._help_line,
             max_failures=self._settings.limits.max_failures,
             unavailable=self._sessions.unavailable,
         )
-        mailbox = partial(self._mailboxes.serve_pop3, goodbye=replies.bye)
+        mailbox = None if here is None else partial(here.serve_pop3, goodbye=replies.bye)
         return self._lines(partial(Pop3Dialogue, offer), mailbox, POP3_IDLE_S)
 
-    def _lines(self, dialogue: Callable[[], Dialogue], mailbox: MailboxSession, idle_s: float) -> Protocols:
+    def _lines(self, dialogue: Callable[[], Dialogue], mailbox: MailboxSession | None, idle_s: float) -> Protocols:
         limits = self._settings.limits
         house = House(
             dialogue=dialogue,
@@ -142,26 +150,19 @@ class Doors:
             tls=self._tls,
             mailbox=mailbox,
             sessions=self._sessions,
+            backends=self._backends,
         )
         return partial(LineConnection, house)
 
     def _smtp(self, listen: Listen) -> Protocols:
         from mailauth.smtp.house import House as SmtpHouse  # noqa: PLC0415
         from mailauth.smtp.house import Limits  # noqa: PLC0415
-        from mailauth.smtp.server import SubmissionProtocol  # noqa: PLC0415
-        from mailauth.smtp.submission import Submission  # noqa: PLC0415
 
         submission, limits = self._settings.submission, self._settings.limits
-        handler = Submission(
-            directory=self._directory,
-            deliver=self._mailboxes.deliver,
-            relay=self._relay(),
-            require_own_sender=submission.require_own_sender,
-        )
         house = SmtpHouse(
             hostname=submission.greeting_name,
             authenticator=self._authenticator,
-            handler=handler,
+            handler=self._sending(),
             census=self._census,
             tls=listen.tls,
             tls_context=self._tls,
@@ -177,6 +178,31 @@ class Doors:
             ),
             mechanisms=self._mechanisms,
         )
+        return self._submitting(house)
+
+    def _sending(self) -> object:
+        """Who says what may be sent, and where it goes."""
+        own = self._settings.submission.require_own_sender
+        if self._mailboxes is None:
+            from mailauth.smtp.forwarding import Forwarding  # noqa: PLC0415
+
+            return Forwarding(directory=self._directory, require_own_sender=own)
+        from mailauth.smtp.submission import Submission  # noqa: PLC0415
+
+        return Submission(
+            directory=self._directory,
+            deliver=self._mailboxes.deliver,
+            relay=self._relay(),
+            require_own_sender=own,
+        )
+
+    def _submitting(self, house: SmtpHouse) -> Protocols:
+        if self._backends is not None:
+            from mailauth.smtp.front import FrontProtocol  # noqa: PLC0415
+
+            return partial(FrontProtocol, house, self._backends)
+        from mailauth.smtp.server import SubmissionProtocol  # noqa: PLC0415
+
         return partial(SubmissionProtocol, house)
 
     def _relay(self) -> Relay | None:
@@ -193,3 +219,9 @@ class Doors:
             username=relay.username,
             password="" if relay.password_file is None else relay.password_file.read(),
         )
+
+
+def _mailboxes(settings: Settings) -> MaildirMailboxes:
+    from mailauth.mailbox.maildir import MaildirMailboxes  # noqa: PLC0415  another kind does without it
+
+    return MaildirMailboxes(settings.mailbox.path, settings.mailbox.max_message_bytes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 
 class Reason(StrEnum):
@@ -43,6 +43,7 @@ class Cause(StrEnum):
     LATE = "missed-its-tick"
     SHUTDOWN = "shutting-down"
     CHANGED = "changed-meanwhile"
+    BACKEND = "back-end-unavailable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,7 @@ class Principal:
     credential_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Stay:
+class Stay(NamedTuple):
     """What an Accept stands on, so that a session can be ended with it.
 
     mark: see interfaces.Changes. web_changed_at: when the web password was last changed. until: epoch seconds at

@@ -31,9 +31,9 @@ CACHE = Path.home() / ".cache" / "mailauth-tests" / "exim"
 EXIM_USER = 65534  # what Exim becomes here: nobody
 
 
-def documented(beginning: str) -> str:
-    """The example of docs/bridges.md that begins so."""
-    page = (Path(__file__).parents[2] / "docs" / "bridges.md").read_text()
+def documented(beginning: str, where: str = "bridges.md") -> str:
+    """The example of this page of docs/ that begins so."""
+    page = (Path(__file__).parents[2] / "docs" / where).read_text()
     blocks = re.findall(r"^```\w*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (found,) = [block for block in blocks if block.startswith(beginning)]
     return str(found)
@@ -179,13 +179,25 @@ class Postfix:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Postfix]:
-        self._run("start")
+        self._start()
         try:
-            for port in self.ports.values():
-                wait_for_port(port, self.log)
             yield self
         finally:
             self._run("stop")
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It runs no more, for as long as this lasts."""
+        self._run("stop")
+        try:
+            yield
+        finally:
+            self._start()
+
+    def _start(self) -> None:
+        self._run("start")
+        for port in self.ports.values():
+            wait_for_port(port, self.log)
 
     def client(self, service: str, *, peer: str = "") -> smtplib.SMTP:
         """A client of one service. peer: the address that it seems to come from (XCLIENT)."""

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-from mail_programs import READERS, SENDERS, Visit, mbsync, need
 
+from mail_programs import READERS, SENDERS, Visit, mbsync, need
 from mailauth.attempt import Service
 from site_of_tests import Site
 

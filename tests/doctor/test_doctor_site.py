@@ -183,6 +183,20 @@ def test_what_the_server_s_user_cannot_read_or_write_is_found() -> None:
     assert "chown" in seen.one("the store's folder", "problem")["mend"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_a_keeper_of_its_own_reads_is_not_for_the_server() -> None:
+    table = '[mailbox]\nkind = "backend"\n[backends.here]\nimap = "127.0.0.1:993"\npassword_file = "master"\n'
+    with public_folder() as folder:
+        site = made(folder)
+        os.chown(folder / "mailauth.key", 65534, 65534)
+        (folder / "master").write_text("secret\n")
+        (folder / "master").chmod(0o600)
+        site.config.write_text(site.config.read_text() + table)
+        assert "`mailauth serve` needs it" in doctor(site, "files").one("/master", "problem")["found"]
+        site.config.write_text(site.config.read_text() + '[keeper]\naddress = "unix:keeper"\n')
+        assert doctor(site, "files").levels("/master") == {"ok"}
+
+
 # ---- the store
 
 

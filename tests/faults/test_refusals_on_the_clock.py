@@ -25,7 +25,8 @@ from mailauth.events import Events
 from mailauth.interfaces import Account, Demand, Lane, PolicyLevel, PoolBusy
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FACTORS, TICK_S, RefusalClock
-from mailauth.serving.lines import House, LineConnection, TimeLimits
+from mailauth.serving.house import House, TimeLimits
+from mailauth.serving.lines import LineConnection
 from mailauth.smtp.house import House as SmtpHouse
 from mailauth.smtp.house import Limits
 from mailauth.smtp.server import SubmissionProtocol

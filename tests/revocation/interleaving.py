@@ -25,7 +25,8 @@ from mailauth.interfaces import Account, Answer, Change, Lane
 from mailauth.keys import KeyRing
 from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock
-from mailauth.serving.lines import House, LineConnection, TimeLimits
+from mailauth.serving.house import House, TimeLimits
+from mailauth.serving.lines import LineConnection
 from mailauth.serving.sessions import LiveSessions
 from mailauth.store.applier import Applier
 from mailauth.store.changes import Effect
@@ -226,6 +227,8 @@ class Login(Steps):
         if not self._is_asked:
             self._is_asked = True
             self._process.ask(self, lambda: self.client.say(self._line))
+            if self.at is not None:  # a login is begun at once: it is at its first gate
+                return
         await super().next()
 
 

@@ -19,7 +19,8 @@ import pytest
 from doors import IMAP, Words, greeted
 from doubles import Doorman
 from mailauth.serving.census import Census
-from mailauth.serving.lines import LineConnection, TimeLimits
+from mailauth.serving.house import TimeLimits
+from mailauth.serving.lines import LineConnection
 from mailauth.serving.listen import Door, Server, bind
 from servers import Running, imap, listening
 from wire import Wire, eventually

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from doors import IMAP, Collector, Gate, Words, greeted
 from doubles import Doorman
 from mailauth.attempt import Attempt
 from mailauth.dialogue import Actions, Ending
-from mailauth.serving.lines import LineConnection, TimeLimits
+from mailauth.serving.house import TimeLimits
+from mailauth.serving.lines import LineConnection
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject
 from servers import listening
 from wire import DEADLINE_S, Wire, eventually
@@ -38,6 +40,24 @@ async def test_everything_at_once(words: Words) -> None:
         heard = words.noop_done + words.asked + words.refused + words.asked + words.accepted + words.logout_done
         assert await wire.rest() == heard
         wire.close()
+
+
+async def test_many_at_once_that_need_not_wait_make_the_stack_no_deeper(words: Words) -> None:
+    depths: list[int] = []
+
+    def deferred(attempt: Attempt) -> Outcome:
+        depths.append(len(inspect.stack(0)))
+        return Defer(Cause.STORE)
+
+    doorman = Doorman()
+    doorman.outcome = deferred
+    async with listening(words.dialogue(), doorman, tls="implicit") as running:
+        wire = await greeted(running.port, tls=True)
+        await wire.send(words.wrong * 90 + words.logout)
+        assert await wire.rest() == (words.asked + words.deferred) * 90 + words.logout_done
+        wire.close()
+    assert len(depths) == 90
+    assert max(depths) - depths[0] < 15
 
 
 async def test_one_byte_at_a_time(words: Words) -> None:
@@ -481,7 +501,7 @@ async def test_a_dialogue_that_breaks_costs_only_its_connection(words: Words, ca
         def __getattr__(self, name: str) -> Any:
             return getattr(self._inner, name)
 
-        def judged(self, ticket: int, outcome: Outcome) -> Actions:
+        def judged(self, ticket: int, outcome: Outcome, behind: Sequence[str] | None = None) -> Actions:
             raise ValueError("with something secret in it")
 
     async with listening(Breaking, Doorman(), tls="implicit") as running:

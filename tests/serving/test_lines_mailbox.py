@@ -11,7 +11,7 @@ import pytest
 from doors import IMAP, Collector, Gate, Words, greeted, hear_and_leave, secured
 from doubles import Doorman
 from mailauth.dialogue import Ending
-from mailauth.serving.lines import TimeLimits
+from mailauth.serving.house import TimeLimits
 from mailauth.verdict import Principal
 from servers import listening
 from wire import DEADLINE_S, eventually

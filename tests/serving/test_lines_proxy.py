@@ -7,7 +7,7 @@ import pytest
 from doors import Words, greeted
 from doubles import Doorman
 from mailauth.serving.census import Census
-from mailauth.serving.lines import TimeLimits
+from mailauth.serving.house import TimeLimits
 from servers import listening
 from wire import Wire, eventually
 

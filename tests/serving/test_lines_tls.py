@@ -12,7 +12,8 @@ from doors import Words, greeted, secured
 from doubles import Doorman
 from mailauth.dialogue import Ending
 from mailauth.serving import tls
-from mailauth.serving.lines import LineConnection, TimeLimits
+from mailauth.serving.house import TimeLimits
+from mailauth.serving.lines import LineConnection
 from servers import authority, listening
 from wire import Wire, eventually
 

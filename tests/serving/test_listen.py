@@ -12,7 +12,7 @@ import pytest
 from doubles import Doorman
 from mailauth.dialogue import Ending
 from mailauth.serving.census import Census
-from mailauth.serving.lines import TimeLimits
+from mailauth.serving.house import TimeLimits
 from mailauth.serving.listen import CannotListen, Server, bind
 from servers import imap, listening
 from wire import DEADLINE_S, Wire, eventually

@@ -197,6 +197,50 @@ async def test_two_hundred_on_one_connection_in_any_order_are_not_mixed_up() -> 
             assert user == b"user=user%b@example.test" % number
 
 
+def test_what_came_together_is_answered_together() -> None:
+    async def main() -> None:
+        made, transport = connection(Doorman())
+        made.data_received(b"".join(auth(number) for number in range(16)))
+        await asyncio.sleep(1)
+        ((_, said),) = transport.written
+        assert [line.split(b"\t")[:2] for line in said.splitlines()] == [[b"OK", b"%d" % n] for n in range(16)]
+
+    virtual_time.run(main())
+
+
+def test_one_that_has_to_wait_holds_up_neither_the_answers_before_it_nor_the_questions_behind_it() -> None:
+    class Sometimes(Doorman):
+        async def authenticate(self, attempt: Attempt) -> Outcome:
+            if attempt.credential.authcid.startswith("slow"):
+                await asyncio.sleep(3)
+            return await super().authenticate(attempt)
+
+    async def main() -> None:
+        made, transport = connection(Sometimes(), held=None)
+        began = virtual_time.now()
+        logins = [ALICE, "slow1@example.test", ALICE, "slow2@example.test", ALICE]
+        made.data_received(b"".join(auth(number, login) for number, login in enumerate(logins)))
+        await asyncio.sleep(5)
+        at_once = [(at, line.split(b"\t")[1]) for at, said in transport.written for line in said.splitlines()]
+        assert at_once == [(began, b"0"), (began, b"2"), (began, b"4"), (began + 3, b"1"), (began + 3, b"3")]
+        assert not made._house.judging
+
+    virtual_time.run(main())
+
+
+async def test_a_bug_in_an_answer_ends_its_connection_and_no_other() -> None:
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with bridged(Doorman()) as running:
+        wire, other = await running.wire(), await running.wire()
+        connection_of_wire = next(iter(running.server.census.everyone()))
+        connection_of_wire._dialogue.judged = lambda ticket, outcome: 1 / 0  # type: ignore[attr-defined]
+        await wire.send(auth(1) + auth(2))
+        assert await wire.rest() == b""
+        assert (await other.exchange(auth(1))).startswith(b"OK\t1\t")
+    assert "Fatal error" in str(told[0]["message"])
+
+
 async def test_a_fault_of_the_authenticator_ends_the_connection_and_is_no_refusal() -> None:
     doorman = Doorman()
     doorman.outcome = RuntimeError("broken")

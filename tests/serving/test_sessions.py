@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import types
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -77,11 +77,11 @@ class Process:
         return isinstance((await self.judge(password, login, service))[1], Accept)
 
     def account(self, login: str, **changes: Any) -> None:
-        self.passdb.accounts[login] = replace(self.passdb.accounts[login], **changes)
+        self.passdb.accounts[login] = self.passdb.accounts[login]._replace(**changes)
 
     def app_password(self, login: str, password: str, **changes: Any) -> None:
         self.passdb.app_passwords[login] = [
-            (selector, replace(stored, **changes) if stored.record == f"plain:{password}" else stored)
+            (selector, stored._replace(**changes) if stored.record == f"plain:{password}" else stored)
             for selector, stored in self.passdb.app_passwords[login]
         ]
 

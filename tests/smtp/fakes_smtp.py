@@ -14,9 +14,12 @@ from typing import Any, Literal, cast
 from doubles import Doorman
 from mailauth.attempt import Attempt
 from mailauth.interfaces import Authenticator, StoreUnavailable
+from mailauth.serving.backing import Backends
 from mailauth.serving.census import Census
 from mailauth.serving.listen import Door, Server, bind
 from mailauth.serving.sessions import LiveSessions
+from mailauth.smtp.forwarding import Forwarding
+from mailauth.smtp.front import FrontProtocol
 from mailauth.smtp.house import House, Limits, leave_at_once
 from mailauth.smtp.server import SubmissionProtocol
 from mailauth.smtp.submission import Submission
@@ -26,7 +29,7 @@ from servers import client_tls, server_tls
 ALICE = "alice@example.test"
 BOB = "bob@example.test"
 PASSWORD = "secret"
-DEADLINE_S = 5.0
+DEADLINE_S = 30.0  # longer than anything a test waits for, however busy the machine
 
 
 def plain(login: str = ALICE, password: str = PASSWORD, authzid: str = "") -> str:
@@ -118,6 +121,12 @@ class Site:
         self.census.when_empty = None
 
 
+def _handler(directory: AddressBook, postbox: Postbox, backends: Backends | None, options: dict[str, Any]) -> object:
+    if backends is not None:
+        return Forwarding(directory=directory, **options)
+    return Submission(directory=directory, deliver=postbox, **options)
+
+
 @asynccontextmanager
 async def site(
     authenticator: Authenticator | None = None,
@@ -131,16 +140,17 @@ async def site(
     sessions: LiveSessions | None = None,
     handler: object | None = None,
     wrapped: bool = True,
+    backends: Backends | None = None,
     **submission: Any,
 ) -> AsyncIterator[Site]:
-    """One submission listener on a port of its own."""
+    """One submission listener on a port of its own. backends: it stands in front of these."""
     census = Census(100, 100) if census is None else census  # an empty one is false
     directory, postbox = AddressBook(), Postbox()
     made: list[SubmissionProtocol] = []
     house = House(
         hostname="mail.example.test",
         authenticator=authenticator or Doorman(),
-        handler=handler or Submission(directory=directory, deliver=postbox, **submission),
+        handler=handler or _handler(directory, postbox, backends, submission),
         census=census,
         tls=tls,
         tls_context=server_tls(),
@@ -151,7 +161,8 @@ async def site(
     )
 
     def protocol(proxied: str | None) -> SubmissionProtocol:
-        made.append(SubmissionProtocol(house, peer or proxied))
+        named = peer or proxied
+        made.append(SubmissionProtocol(house, named) if backends is None else FrontProtocol(house, backends, named))
         return made[-1]
 
     sock = bind("127.0.0.1", 0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailauth.smtp.message import END_OF_DATA, Trace, crlf_only, stamped, written
+from mailauth.smtp.message import END_OF_DATA, Restuffed, Trace, crlf_only, stamped, written
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 TRACE = Trace("laptop", "192.0.2.1", "mail.example.test", tls=True, smtp_utf8=False)
@@ -47,6 +47,24 @@ def test_what_is_stuffed_by_the_book_arrives_as_written(lines: list[bytes]) -> N
     stuffed = b"".join((b"." if line.startswith(b".") else b"") + line + b"\r\n" for line in lines)
     assert END_OF_DATA not in b"\r\n" + stuffed
     assert written(stuffed) == content
+
+
+PIECE = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"..", b"a", b"\n.\n", b"\r\n.\r"])).map(b"".join)
+
+
+@given(st.lists(PIECE))
+def test_what_goes_on_piece_by_piece_is_what_was_written_with_one_end(pieces: list[bytes]) -> None:
+    pieces.append(b"\r\n")  # the end of data begins a line
+    restuffed = Restuffed()
+    passed = b"".join([restuffed.passed(piece) for piece in pieces]) + restuffed.end()
+    lines = written(b"".join(pieces)).split(b"\r\n")
+    assert passed == b"\r\n".join((b"." if line.startswith(b".") else b"") + line for line in lines) + b".\r\n"
+    assert (b"\r\n" + passed).count(END_OF_DATA) == 1
+    assert passed.count(b"\r") == passed.count(b"\n") == passed.count(b"\r\n")
+
+
+def test_an_empty_message_goes_on_as_its_end() -> None:
+    assert Restuffed().end() == b".\r\n"
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a"])).map(b"".join))

@@ -1,7 +1,6 @@
 """Lookups on both databases: what is found, what is not understood, and that nothing else is ever None."""
 
 import asyncio
-import dataclasses
 import sqlite3
 from contextlib import asynccontextmanager, closing, suppress
 
@@ -12,6 +11,7 @@ from keyrings import put_in_use, with_another
 from mailauth.accounts import aliases, apppasswords, domains, mailboxes, site
 from mailauth.accounts.changes import AccountChange, DomainChange, PolicyChange
 from mailauth.attempt import Service
+from mailauth.begun import begun
 from mailauth.interfaces import BadRecord, Demand, PolicyLevel, StoreUnavailable, UnknownKey
 from mailauth.keys import Key, KeyRing
 from mailauth.store import rows
@@ -50,6 +50,45 @@ async def opened(store, ring, **settings):
 def minted(store, ring, **terms):
     new = apppasswords.mint(store, ring, Plain(), ALICE, **{"label": "phone", **terms}, **ROOT)
     return new, ring.selectors(ALICE, new.password)
+
+
+async def test_reads_that_are_made_together_see_one_state_and_those_after_them_the_newest(store, ring, alice):
+    async with opened(store, ring) as passdb:
+        passdb.together()
+        before = await passdb.lookup(alice, ())
+        is_one_state = store.driver.dialect == "sqlite"  # a read of PostgreSQL waits, and so stands alone
+        mailboxes.set_account(store, ALICE, AccountChange(enabled=False), **ROOT)
+        assert (await passdb.lookup(alice, ())).enabled is is_one_state
+        passdb.apart()
+        assert (await passdb.lookup(alice, ())) == before._replace(enabled=False)
+        passdb.apart()  # nothing was together
+        passdb.together()
+        passdb.apart()  # nothing was read
+        mailboxes.set_account(store, ALICE, AccountChange(enabled=True), **ROOT)
+        assert (await passdb.lookup(alice, ())) == before
+
+
+async def test_a_fault_of_one_read_ends_what_is_made_together(store, ring, alice):
+    async with opened(store, ring, deadline_s=1.0) as passdb:
+        passdb.together()
+        await passdb.lookup(alice, ())
+        with pytest.raises(StoreUnavailable):
+            await passdb._reader._reader.rows("SELECT no_such_column FROM accounts", {})
+        mailboxes.set_account(store, ALICE, AccountChange(enabled=False), **ROOT)
+        assert (await passdb.lookup(alice, ())).enabled is False
+        passdb.apart()
+
+
+async def test_a_lookup_begun_outside_of_any_task(store, ring, alice):
+    loop = asyncio.get_running_loop()
+    async with opened(store, ring) as passdb:
+        found = loop.create_future()
+
+        async def look():
+            found.set_result(await passdb.lookup(alice, ()))
+
+        loop.call_soon(begun, look(), loop)
+        assert (await found).login == alice
 
 
 async def test_an_account_without_app_passwords(store, ring, alice):
@@ -132,7 +171,7 @@ async def test_an_app_password_is_put_under_another_key_and_stays_what_it_is(dat
         (before,) = (await passdb.lookup(alice, rotated.selectors(alice, new.password))).hits
         await passdb.reselect(new.id, 1, 2, selector)
         (after,) = (await passdb.lookup(alice, [(2, selector)])).hits
-        assert after == dataclasses.replace(before, key_id=2)
+        assert after == before._replace(key_id=2)
         await passdb.reselect(new.id, 1, 2, selector ^ 1)  # moved meanwhile
     assert database.run("SELECT key_id, selector FROM app_passwords") == [(2, selector)]
 

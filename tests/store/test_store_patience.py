@@ -10,6 +10,7 @@ from collections import Counter
 import pytest
 
 import virtual_time
+from mailauth.begun import begun
 from mailauth.interfaces import BadRecord, StoreUnavailable
 from mailauth.store.patience import LONGEST_PAUSE_S, PatientReader
 
@@ -125,3 +126,16 @@ def test_a_store_that_comes_back_is_not_met_by_everybody_at_once():
     assert max(settled.values()) < count / 8
     per_second = Counter(int(at) for at in itertools.filterfalse(lambda at: at < 5.0, tried_at))
     assert max(per_second.values()) < count * 4
+
+
+def test_begun_outside_of_any_task_it_waits_all_the_same():
+    async def main():
+        loop, found = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+        async def look():
+            found.set_result(await PatientReader(Away(1.0), DEADLINE_S).rows("SELECT", {}))
+
+        loop.call_soon(begun, look(), loop)
+        assert await found == ROWS
+
+    virtual_time.run(main())

@@ -75,7 +75,7 @@ class Newcomers:
         if login in self.removed or login in self.passdb.accounts or not login.endswith("@example.test"):
             return None
         account = MemoryPassdb().add(login)
-        return replace(account, id=-7, **self.changes)
+        return account._replace(id=-7, **self.changes)
 
     async def make(self, login, source):
         self.made.append((login, source))
@@ -332,9 +332,9 @@ async def test_what_is_remembered_is_of_one_login_and_lets_nobody_in_whom_the_st
     assert type(await bench.try_()) is Accept
     await bench.try_(login="bob@example.test")
     assert bench.questions == 2
-    bench.passdb.accounts[ALICE] = replace(bench.passdb.accounts[ALICE], mode_on=True)
+    bench.passdb.accounts[ALICE] = bench.passdb.accounts[ALICE]._replace(mode_on=True)
     assert await bench.try_() == Reject(Reason.CLIENT_PASSWORDS_ONLY)
-    bench.passdb.accounts[ALICE] = replace(bench.passdb.accounts[ALICE], mode_on=False, web_changed_at=5.0)
+    bench.passdb.accounts[ALICE] = bench.passdb.accounts[ALICE]._replace(mode_on=False, web_changed_at=5.0)
     assert await bench.try_() == Reject(Reason.WRONG_PASSWORD)
 
 

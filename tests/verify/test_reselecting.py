@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -85,7 +84,7 @@ async def test_what_stays(stored):
     rows = Rows()
     moving = Reselecting(Keys(), rows)
     for changes in ({"key_id": 2}, {"key_id": 3}, {"revoked": True}):
-        moving.begin_if_outdated(ALICE, replace(stored, **changes), APP)
+        moving.begin_if_outdated(ALICE, stored._replace(**changes), APP)
     assert moving._task is None
     assert rows.moved == []
 
@@ -95,7 +94,7 @@ async def test_one_at_a_time_and_none_twice(stored):
     rows.gate.clear()
     moving = Reselecting(Keys(), rows)
     for number in (1, 2, 3, 2, 1):
-        moving.begin_if_outdated(ALICE, replace(stored, id=number), APP)
+        moving.begin_if_outdated(ALICE, stored._replace(id=number), APP)
     rows.gate.set()
     await settle(moving)
     assert [place[0] for place in rows.moved] == [1, 2, 3]
@@ -108,10 +107,10 @@ async def test_only_so_many_wait(stored, monkeypatch):
     rows = Rows()
     moving = Reselecting(Keys(), rows)
     for number in (1, 2, 3):
-        moving.begin_if_outdated(ALICE, replace(stored, id=number), APP)
+        moving.begin_if_outdated(ALICE, stored._replace(id=number), APP)
     await settle(moving)
     for number in (3, 4, 5):
-        moving.begin_if_outdated(ALICE, replace(stored, id=number), APP)
+        moving.begin_if_outdated(ALICE, stored._replace(id=number), APP)
         await settle(moving)
     assert [place[0] for place in rows.moved] == [1, 2, 3, 4, 5]
     assert len(moving._tried) <= 3
@@ -123,7 +122,7 @@ async def test_a_store_that_takes_no_writes_is_left_alone_for_a_while(stored, ca
     rows.fault = StoreUnavailable("read-only")
     moving = Reselecting(Keys(), rows, clock=lambda: now[0])
     for number in range(5):
-        moving.begin_if_outdated(ALICE, replace(stored, id=number), APP)
+        moving.begin_if_outdated(ALICE, stored._replace(id=number), APP)
     await settle(moving)
     moving.begin_if_outdated(ALICE, stored, APP)
     assert moving._task is None
@@ -131,7 +130,7 @@ async def test_a_store_that_takes_no_writes_is_left_alone_for_a_while(stored, ca
         "app passwords stay under their old server key until the store can be written: read-only"
     ]
     rows.fault, now[0] = None, 100.0 + reselecting.PAUSE_S
-    moving.begin_if_outdated(ALICE, replace(stored, id=0), APP)
+    moving.begin_if_outdated(ALICE, stored._replace(id=0), APP)
     await settle(moving)
     assert [place[0] for place in rows.moved] == [0]
 
@@ -141,7 +140,7 @@ async def test_closing_waits_for_the_one_that_is_under_way(stored):
     rows.gate.clear()
     moving = Reselecting(Keys(), rows)
     for number in (1, 2):
-        moving.begin_if_outdated(ALICE, replace(stored, id=number), APP)
+        moving.begin_if_outdated(ALICE, stored._replace(id=number), APP)
     await asyncio.sleep(0)
     closing = asyncio.create_task(moving.close())
     await asyncio.sleep(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -125,7 +124,7 @@ async def test_a_password_that_is_changed_while_it_is_judged_is_judged_again(por
     async def meanwhile(record, secret, lane):
         outcome = await verify(record, secret, lane)
         if len(portal.hashes.lanes) == 1:
-            portal.passdb.accounts[ALICE] = replace(portal.passdb.accounts[ALICE], web_record="plain:another")
+            portal.passdb.accounts[ALICE] = portal.passdb.accounts[ALICE]._replace(web_record="plain:another")
             await portal.sessions.apply([Change(1, "web-password-changed", account_id=1)])
         return outcome
 

@@ -92,12 +92,15 @@ class Bridge(Protocol):
 
 @runtime_checkable
 class HoldsSessions(Protocol):
-    """A bridge whose host can be told to end sessions: Dovecot, by doveadm. doveadm_url: "" when it is not to be."""
+    """A bridge whose host can be told to end sessions: Dovecot, by doveadm. doveadm_url: "" when it is not to be.
+
+    doveadm_key: where the key is, which another process reads.
+    """
 
     @property
     def doveadm_url(self) -> str: ...
     @property
-    def doveadm_key(self) -> str: ...
+    def doveadm_key(self) -> object: ...
     @property
     def kick_by(self) -> str: ...
 

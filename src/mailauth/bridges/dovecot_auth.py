@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, assert_never
 
-from mailauth.attempt import Credential, Service
+from mailauth.attempt import Attempt, Credential, Service
 from mailauth.bridges.bridge import NOT_SERVED, Terms
 from mailauth.dialogue import Action, Actions, Close, Judge, Reset, Send, Warn
 from mailauth.factors.section import one_of, option, read
@@ -36,8 +36,8 @@ MAX_NAME_BYTES = 255  # a login is said back up to here; Exim's buffer holds 819
 MAX_PENDING = 16  # exchanges that wait for the client: Postfix never tells of one that the client has cancelled
 PENDING_S = 180.0
 MOST_TOLD = 64
-MECHANISMS: Mapping[str, Factory] = {mechanism.name: mechanism for mechanism in (Plain(), Login())}
-OFFER = b"VERSION\t1\t2\n" + b"".join(b"MECH\t%b\tplaintext\n" % name.encode() for name in MECHANISMS)
+MECHANISMS: Mapping[bytes, Factory] = {mechanism.name.encode(): mechanism for mechanism in (Plain(), Login())}
+OFFER = b"VERSION\t1\t2\n" + b"".join(b"MECH\t%b\tplaintext\n" % name for name in MECHANISMS)
 CODES = {
     **dict.fromkeys((Reason.DISABLED, Reason.DOMAIN_DISABLED, Reason.CLIENT_LOGON_OFF), b"user_disabled"),
     **dict.fromkeys((Reason.SERVICE_OFF, Reason.SUSPENDED), b"user_disabled"),
@@ -69,10 +69,10 @@ class DovecotAuth:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What an AUTH line says beside the exchange. client: the address; name: what the client calls itself."""
+    """What an AUTH line says beside the exchange. peer: as in Attempt; name: what the client calls itself."""
 
     service: Service
-    client: str
+    peer: str
     tls: bool
     name: str
 
@@ -98,7 +98,7 @@ class DovecotAuthDialogue:
         self._unread = b""
         self._now = 0.0
         self._pending: OrderedDict[bytes, Pending] = OrderedDict()
-        self._judging: dict[int, tuple[bytes, bytes]] = {}  # by ticket: the id, and the login to say back
+        self._judging: dict[int, tuple[bytes, str]] = {}  # by ticket: the id, and the login to say back
         self._open: dict[bytes, int] = {}  # the ticket of each id that is still to be answered
         self._told: dict[bytes, Circumstances | None] = {}  # what was made of the words of earlier requests
         self._tickets = itertools.count(1)
@@ -129,7 +129,7 @@ class DovecotAuthDialogue:
         return self._flush()
 
     def judged(self, ticket: int, outcome: Outcome) -> Actions:
-        number, login = self._judging.pop(ticket, (b"", b""))
+        number, login = self._judging.pop(ticket, (b"", ""))
         if self._over:
             return []
         if self._open.get(number) == ticket:  # otherwise it was cancelled, and the id may be another's by now
@@ -177,9 +177,8 @@ class DovecotAuthDialogue:
             return
         if self._pending:
             self._pending.pop(number, None)
-        if words in self._told:
-            told = self._told[words]
-        else:
+        told = self._told.get(words)
+        if told is None:
             if len(self._told) >= MOST_TOLD:
                 self._told.clear()
             told = self._told[words] = self._circumstances(words.split(b"\t"))
@@ -187,7 +186,7 @@ class DovecotAuthDialogue:
             self._out.append(Warn(NOT_SERVED))
             self._later(number, b"")
             return
-        factory = MECHANISMS.get(mechanism.decode("ascii", "replace").upper())
+        factory = MECHANISMS.get(mechanism.upper())
         if factory is None:
             self._fail(number, reason=b"Unsupported authentication mechanism.")
             return
@@ -205,7 +204,7 @@ class DovecotAuthDialogue:
             return None
         tls = given.get(b"secured", b"no") in {b"", b"tls", b"TLS"}
         name = "".join(c for c in _text(given.get(b"client_id", b""))[:100] if c.isprintable())
-        return Circumstances(service, _text(given.get(b"rip", b"")), tls, name)
+        return Circumstances(service, self._terms.peer(_text(given.get(b"rip", b""))), tls, name)
 
     def _cont(self, number: bytes, response: bytes) -> None:
         pending = self._pending.pop(number, None)
@@ -217,9 +216,9 @@ class DovecotAuthDialogue:
     def _turn(self, number: bytes, exchange: EncodedExchange, told: Circumstances, turn: Turn) -> None:
         if isinstance(turn, Credential):
             ticket = next(self._tickets)
-            self._judging[ticket] = (number, _shown(turn.authcid))
+            self._judging[ticket] = (number, turn.authcid)
             self._open[number] = ticket
-            attempt = self._terms.attempt(turn, told.service, told.client, tls=told.tls, name=told.name)
+            attempt = Attempt(turn, told.service, told.peer, told.tls, told.name)
             self._out.append(Judge(ticket, attempt, self._process))
         elif isinstance(turn, Prompt):
             while len(self._pending) >= MAX_PENDING:
@@ -234,14 +233,14 @@ class DovecotAuthDialogue:
     def _broken(self, number: bytes, broken: Broken) -> None:
         self._fail(number, code=b"invalid_base64" if b"base64" in broken.text else b"", reason=broken.text)
 
-    def _answer(self, number: bytes, outcome: Outcome, login: bytes) -> None:
+    def _answer(self, number: bytes, outcome: Outcome, login: str) -> None:
         match outcome:
             case Accept(principal):
                 self._out.append(Send(b"OK\t%b\tuser=%b\n" % (number, principal.login.encode())))
             case Reject(reason):
-                self._fail(number, login, CODES.get(reason, b""), _reason(self._terms.help_line))
+                self._fail(number, _shown(login), CODES.get(reason, b""), _reason(self._terms.help_line))
             case Defer():
-                self._later(number, login)
+                self._later(number, _shown(login))
             case _:
                 assert_never(outcome)
 

@@ -12,7 +12,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, assert_never
+from typing import Any, ClassVar, assert_never
 
 from mailauth.attempt import Credential
 from mailauth.bridges.bridge import (
@@ -40,7 +40,7 @@ class DovecotGrant:
 
     terms: Terms = option(doc="", wired=True)
     doveadm_url: str = doveadm_url_option()
-    doveadm_key: str = doveadm_key_option()
+    doveadm_key: Any = doveadm_key_option()
     kick_by: str = kick_by_option()
     host_waits: ClassVar[bool] = True  # auth_failure_delay
     silence_s: ClassVar[float | None] = IDLE_S

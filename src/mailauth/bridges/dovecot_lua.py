@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, assert_never
+from typing import Any, ClassVar, assert_never
 
 from mailauth.attempt import MAX_CLIENT_CHARS, Credential
 from mailauth.bridges.bridge import (
@@ -38,7 +38,7 @@ class DovecotLua:
 
     terms: Terms = option(doc="", wired=True)
     doveadm_url: str = doveadm_url_option()
-    doveadm_key: str = doveadm_key_option()
+    doveadm_key: Any = doveadm_key_option()
     kick_by: str = kick_by_option()
     host_waits: ClassVar[bool] = True  # auth_failure_delay
     silence_s: ClassVar[float | None] = IDLE_S

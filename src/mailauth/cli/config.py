@@ -31,11 +31,8 @@ def check(config_file: str | None, as_json: bool) -> None:
       mailauth config check --config /etc/mailauth/mailauth.toml
     """
     settings = config.load(config.find(config_file))
-    problems = [
-        problem
-        for test in (_secrets, _key_file, _certificate, check_log, check_mailbox, _factors, _bridges, _sources)
-        for problem in _problems(test, settings)
-    ]
+    tests = (_secrets, _key_file, _certificate, check_log, check_mailbox, _factors, _bridges, _sources, _backends)
+    problems = [problem for test in tests for problem in _problems(test, settings)]
     if as_json:
         showing.print_json({"file": str(settings.source), "right": not problems, "problems": problems})
     elif not problems:
@@ -85,6 +82,12 @@ def _sources(settings: Settings) -> None:
     from mailauth.websources import check_sources  # noqa: PLC0415
 
     check_sources(settings)
+
+
+def _backends(settings: Settings) -> None:
+    from mailauth.keeper.configured import check_behind  # noqa: PLC0415
+
+    check_behind(settings)
 
 
 def _certificate(settings: Settings) -> None:

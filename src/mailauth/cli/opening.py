@@ -90,6 +90,8 @@ def check_log(settings: Settings) -> None:
 
 def check_mailbox(settings: Settings) -> None:
     """See that mail can be kept where the configuration says. Raises ConfigError."""
+    if settings.mailbox.kind != "maildir":
+        return
     path = settings.mailbox.path
     there = next((place for place in (path, *path.parents) if place.exists()), path)
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):

@@ -39,6 +39,7 @@ CAUSES = {
     Cause.LATE: "the answer was late",
     Cause.SHUTDOWN: "the server is shutting down",
     Cause.CHANGED: "the account was changed at that moment",
+    Cause.BACKEND: "the mail server behind did not let us in",
 }
 
 

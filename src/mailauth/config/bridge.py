@@ -46,7 +46,8 @@ class UnixPath:
         return f"{UNIX}{self.path}"
 
 
-def _endpoint(value: object, folder: Path) -> Address | UnixPath:
+def endpoint(value: object, folder: Path) -> Address | UnixPath:
+    """Where to listen. Raises ValueError."""
     if type(value) is str and value.startswith(UNIX):
         name = value.removeprefix(UNIX)
         if not name or name.endswith("/") or "\0" in name:
@@ -59,7 +60,8 @@ def _endpoint(value: object, folder: Path) -> Address | UnixPath:
     return tcp
 
 
-def _mode(value: object, folder: Path) -> int:  # noqa: ARG001
+def octal_mode(value: object, folder: Path) -> int:  # noqa: ARG001
+    """The mode of a UNIX socket. Raises ValueError."""
     if type(value) is not str or not re.fullmatch(r"0[0-7]{3}", value):
         raise ValueError('must be an octal mode in quotes, such as "0660"')
     mode = int(value, 8)
@@ -78,13 +80,13 @@ class Bridge:
     """One place where a mail server asks us; as many of these tables as needed. See docs/bridges.md for each kind."""
 
     kind: str = key(text("a name", _kind_name), doc="what is spoken there, such as dovecot-auth or saslauthd")
-    address: Address | UnixPath = key(Kind('"unix:PATH" or "HOST:PORT"', _endpoint), doc="where it listens")
+    address: Address | UnixPath = key(Kind('"unix:PATH" or "HOST:PORT"', endpoint), doc="where it listens")
     allow_tcp: bool = key(flag, False, doc='must be true where the address is "HOST:PORT": it is not encrypted')
     hosts: tuple[IPv4Network | IPv6Network, ...] = key(
         networks, LOOPBACK, doc="who may connect by TCP, as CIDR networks"
     )
     socket_group: str = key(text("a group", empty=True), "", doc="the UNIX socket's group; it may connect as well")
-    socket_mode: int = key(Kind("an octal mode", _mode), "0660", doc="the UNIX socket's mode")
+    socket_mode: int = key(Kind("an octal mode", octal_mode), "0660", doc="the UNIX socket's mode")
     users: tuple[str, ...] = key(
         texts("a list of users"), [], doc="who may connect beside root, ourselves and these groups"
     )

@@ -6,13 +6,13 @@ of them: the name, and that secrets stand in files of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mailauth.config.values import ConfigError, Secret, secret
 
-KINDS = ("factors", "gateways", "sources")
+KINDS = ("factors", "gateways", "sources", "backends")
 FILE = "_file"  # KEY_file names where KEY is kept
 SECRETS = ("secret", "password", "token", "_key")  # how the names of keys end that are secrets
 
@@ -29,9 +29,13 @@ class Plugged:
     options: Mapping[str, object] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
 
-    def values(self) -> dict[str, object]:
-        """All that stands there, with the secrets themselves. Raises ConfigError."""
-        return {**self.options, **{key: kept.read() for key, kept in self.secrets.items()}}
+    def values(self, unread: Collection[str] = ()) -> dict[str, object]:
+        """All that stands there, with the secrets themselves, but of those `unread` only where they are.
+
+        Raises ConfigError.
+        """
+        secrets = {key: kept if key in unread else kept.read() for key, kept in self.secrets.items()}
+        return {**self.options, **secrets}
 
 
 def tables(kind: str, raw: object, path: Path, folder: Path) -> tuple[Plugged, ...]:

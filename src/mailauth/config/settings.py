@@ -1,8 +1,8 @@
 """Every section and key of mailauth.toml: what it means, what it may hold, and what it is when it is not written.
 
-Rule: this, with `bounds`, `bridge` and `portal`, is the one list. `reading` checks files against it, `writing` makes
-the file that `init` writes and the table in docs/configuration.md from it. What one section alone cannot say is checked
-in its `__post_init__`.
+Rule: this, with `bounds`, `bridge`, `keeper` and `portal`, is the one list. `reading` checks files against it,
+`writing` makes the file that `init` writes and the table in docs/configuration.md from it. What one section alone
+cannot say is checked in its `__post_init__`.
 """
 # ruff: noqa: RUF009  `key` makes dataclass fields
 
@@ -19,6 +19,7 @@ from mailauth import apppassword
 from mailauth.attempt import Service
 from mailauth.config.bounds import Hashing, Limits, Replies, Retention, Throttle
 from mailauth.config.bridge import Bridge, UnixPath
+from mailauth.config.keeper import Keeper
 from mailauth.config.plugged import Plugged
 from mailauth.config.portal import Portal
 from mailauth.config.values import (
@@ -103,8 +104,12 @@ class Listen:
 class Mailbox:
     """What a client reads after login."""
 
-    kind: str = key(one_of("maildir"), "maildir", doc="maildir: one Maildir for each account")
-    path: Path = key(path, "mail", doc="the folder that holds them")
+    kind: str = key(
+        one_of("maildir", "backend"),
+        "maildir",
+        doc="maildir: one Maildir for each account; backend: the mail servers of [backends.NAME]",
+    )
+    path: Path = key(path, "mail", doc="the folder that holds the Maildirs")
     max_message_bytes: int = key(MESSAGE_BYTES, 35 * MEBIBYTE, doc="the longest message that IMAP APPEND takes")
 
 
@@ -184,6 +189,7 @@ class Settings:
     listen: tuple[Listen, ...] = ()
     bridge: tuple[Bridge, ...] = ()
     mailbox: Mailbox = Mailbox()
+    keeper: Keeper = Keeper()
     submission: Submission = Submission()
     relay: Relay | None = None
     portal: Portal | None = None
@@ -197,6 +203,7 @@ class Settings:
     factors: tuple[Plugged, ...] = ()
     gateways: tuple[Plugged, ...] = ()
     sources: tuple[Plugged, ...] = ()
+    backends: tuple[Plugged, ...] = ()
 
     def __post_init__(self) -> None:
         for number, listener in enumerate(self.listen, start=1):
@@ -260,6 +267,7 @@ SECTIONS: dict[str, type] = {
     "listen": Listen,
     "bridge": Bridge,
     "mailbox": Mailbox,
+    "keeper": Keeper,
     "submission": Submission,
     "relay": Relay,
     "portal": Portal,

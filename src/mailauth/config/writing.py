@@ -38,6 +38,20 @@ PLUGGED = """\
 #url = "ldap://ldap.example.com"
 #base = "ou=people,dc=example,dc=com"
 #filter = "(mail={login})"
+
+# Your own mail servers, for [mailbox] kind = "backend"; see docs/backend.md. As many as needed, each with domains or
+# accounts of its own.
+#[backends.dovecot]
+#imap = "127.0.0.1:993"
+#pop3 = "127.0.0.1:995"
+#tls_name = "mail.example.com"
+#user = "mailauth"
+#password_file = "dovecot-master"
+#[backends.postfix]
+#smtp = "127.0.0.1:587"
+#tls = "starttls"
+#tls_name = "mail.example.com"
+#login = "xclient"
 """
 
 PAGE_HEAD = """\
@@ -61,6 +75,10 @@ text messages; `[factors.sms]` names one as `gateway = "NAME"`. Their keys are i
 
 A table for each place where web passwords are kept that are not in the store, in the order in which they are asked.
 NAME is `ldap`, `sql`, `imap` or `file`, or any other with `kind` naming one of these. Their keys are in `sources.md`.
+
+## [backends.NAME]
+
+A table for each mail server behind us, for `[mailbox] kind = "backend"`. NAME is free. Their keys are in `backend.md`.
 """
 
 

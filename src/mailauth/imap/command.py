@@ -14,6 +14,10 @@ MAX_LINE_BYTES = 12_288 + 64  # a SASL response (RFC 4954 section 4.3 gives the 
 MAX_LITERAL_BYTES = 4096  # RFC 7888 section 5
 MAX_COMMAND_BYTES = 16_384  # up to and with its last literal
 
+HTTP_VERBS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"PATCH ", b"TRACE ", b"PRI ")
+SHOW_A_PASSWORD = frozenset({b"LOGIN", b"AUTHENTICATE"})
+BARE = frozenset({b"CAPABILITY", b"NOOP", b"LOGOUT", b"STARTTLS"})  # those without arguments
+
 
 @dataclass(frozen=True, slots=True)
 class Partial:

@@ -6,20 +6,18 @@ unread, so that a login which selects nothing costs the mailbox nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from mailauth.attempt import Attempt, Credential, Service, client_name
 from mailauth.dialogue import Action, Actions, Close, Ending, Enter, Judge, LineTooLong, Named, Send, StartTLS
 from mailauth.imap import replies, syntax
-from mailauth.imap.command import Commands, Partial, name_of
+from mailauth.imap.command import BARE, HTTP_VERBS, SHOW_A_PASSWORD, Commands, Partial, name_of
 from mailauth.imap.offer import Offer
 from mailauth.sasl.encoded import Broken, EncodedExchange, Prompt, Turn
 from mailauth.verdict import Accept, Defer, Outcome, Principal
 
 MAX_BAD_COMMANDS = 20  # some clients try a dozen commands first; two were fatal to Outlook elsewhere
 MAX_COMMANDS = 200  # before login; nobody needs a tenth of that
-HTTP_VERBS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"PATCH ", b"TRACE ", b"PRI ")
-SHOW_A_PASSWORD = frozenset({b"LOGIN", b"AUTHENTICATE"})
 
 
 class ImapDialogue:
@@ -61,13 +59,16 @@ class ImapDialogue:
         self._client = ""  # said in clear, by whoever
         return []
 
-    def judged(self, ticket: int, outcome: Outcome) -> Actions:
+    def judged(self, ticket: int, outcome: Outcome, behind: Sequence[str] | None = None) -> Actions:
         if self._over or not self._judging or ticket != self._tickets:
             return []
         self._judging = False
-        self._say(self._tag + b" " + replies.reply(outcome, self._offer.logged_in, self._offer.help_line))
+        offered = self._offer.logged_in if behind is None else " ".join(behind).encode("ascii", "replace")
+        self._say(self._tag + b" " + replies.reply(outcome, offered, self._offer.help_line))
         if type(outcome) is Accept:
             self._principal = outcome.principal
+            if behind is not None:
+                self._enter(outcome.principal, self._input.rest())
         elif type(outcome) is not Defer:
             self._failures_count += 1
         if self._failures_count >= self._offer.max_failures:
@@ -105,8 +106,7 @@ class ImapDialogue:
             return False
         text = command if isinstance(command, bytes) else command.text
         if self._principal is not None and text.strip() and name_of(text) not in COMMANDS:
-            self._over = True
-            self._out.append(Enter(self._principal, text + self._input.rest()))
+            self._enter(self._principal, text + self._input.rest())
         elif isinstance(command, bytes):
             self._execute(text[:-2] if text.endswith(b"\r\n") else text[:-1])
         else:
@@ -151,32 +151,29 @@ class ImapDialogue:
             return
         tag, _, rest = command.partition(b" ")
         name, _, arguments = rest.partition(b" ")
+        name = name.upper()
         self._tag = syntax.tag_of(tag)
         self._commands_count += self._principal is None
         if self._commands_count > MAX_COMMANDS:
             self._leave(b"* BYE Too many commands.")
         elif self._tag == syntax.NO_TAG:
             self._bad(b"Unreadable tag.")
-        elif (handler := COMMANDS.get(name.upper())) is None:
+        elif (handler := COMMANDS.get(name)) is None:
             self._bad(b"Unknown command, or not before login.")
+        elif arguments and name in BARE:
+            self._bad(name + b" takes no argument.")
         else:
             handler(self, arguments)
 
-    def _capability(self, arguments: bytes) -> None:
-        if arguments:
-            return self._bad(b"CAPABILITY takes no argument.")
-        return self._ok(b"CAPABILITY completed.", b"* CAPABILITY " + self._capabilities())
+    def _capability(self, arguments: bytes) -> None:  # noqa: ARG002
+        self._ok(b"CAPABILITY completed.", b"* CAPABILITY " + self._capabilities())
 
-    def _noop(self, arguments: bytes) -> None:
-        if arguments:
-            return self._bad(b"NOOP takes no argument.")
-        return self._ok(b"NOOP completed.")
+    def _noop(self, arguments: bytes) -> None:  # noqa: ARG002
+        self._ok(b"NOOP completed.")
 
-    def _logout(self, arguments: bytes) -> None:
-        if arguments:
-            return self._bad(b"LOGOUT takes no argument.")
+    def _logout(self, arguments: bytes) -> None:  # noqa: ARG002
         self._ok(b"LOGOUT completed.", b"* BYE Logging out.")
-        return self._leave()
+        self._leave()
 
     def _id(self, arguments: bytes) -> None:
         try:
@@ -188,9 +185,7 @@ class ImapDialogue:
             self._out.append(Named(self._client))
         return self._ok(b"ID completed.", b'* ID ("name" "mailauth")')
 
-    def _starttls(self, arguments: bytes) -> None:
-        if arguments:
-            return self._bad(b"STARTTLS takes no argument.")
+    def _starttls(self, arguments: bytes) -> None:  # noqa: ARG002
         if self._tls or not self._offer.starttls:
             return self._bad(b"TLS is on already." if self._tls else b"TLS is not available here.")
         if self._principal is not None:
@@ -273,6 +268,10 @@ class ImapDialogue:
         self._bad_count += 1
         if self._bad_count >= MAX_BAD_COMMANDS:
             self._leave(b"* BYE Too many bad commands.")
+
+    def _enter(self, principal: Principal, leftover: bytes) -> None:
+        self._over = True
+        self._out.append(Enter(principal, leftover))
 
     def _leave(self, bye: bytes = b"") -> None:
         if self._over:

@@ -15,10 +15,10 @@ PRIVACY_REQUIRED = b"NO [PRIVACYREQUIRED] Start TLS first: no password is accept
 
 
 def reply(outcome: Outcome, capabilities: bytes, help_line: bytes) -> bytes:
-    """The tagged reply without its tag. capabilities: what the client may do once it is in."""
+    """The tagged reply without its tag. capabilities: what the client may do once it is in; b"": it has to ask."""
     match outcome:
         case Accept():
-            return b"OK [CAPABILITY " + capabilities + b"] Logged in."
+            return b"OK " + (b"[CAPABILITY " + capabilities + b"] " if capabilities else b"") + b"Logged in."
         case Reject():
             return b"NO [AUTHENTICATIONFAILED] Authentication failed." + (b" " + help_line if help_line else b"")
         case Defer():

@@ -6,7 +6,7 @@ that only says QUIT costs the mailbox nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mailauth.attempt import Attempt, Credential, Service
@@ -19,6 +19,8 @@ from mailauth.verdict import Accept, Defer, Outcome, Principal
 MAX_LINE_BYTES = 12_288 + 64  # RFC 2449 allows 255; a SASL response may be as long as in SMTP
 MAX_BAD_COMMANDS = 20
 MAX_COMMANDS = 200  # before login
+ALWAYS = (b"TOP", b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE", b"PIPELINING")
+ALONE = (b"RESP-CODES", b"AUTH-RESP-CODE")  # what holds whatever the server can that takes over at login
 HTTP_VERBS = frozenset(
     {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"DELETE", b"PATCH", b"TRACE", b"PRI"}
 )
@@ -28,12 +30,14 @@ HTTP_VERBS = frozenset(
 class Offer:
     """What one listener offers. mechanisms: by name; starttls: TLS can be started; clear: no TLS needed.
 
-    unavailable: whether nobody can be judged now, so that no password is to be asked for.
+    always: capabilities, TLS or not. unavailable: whether nobody can be judged now, so that no password is to be asked
+    for.
     """
 
     mechanisms: Mapping[str, Factory]
     starttls: bool
     clear: bool = False
+    always: Sequence[bytes] = ALWAYS
     help_line: bytes = b""
     max_failures: int = 5
     unavailable: Callable[[], bool] = bool  # bool() is False: never
@@ -79,13 +83,15 @@ class Pop3Dialogue:
         self._user = None
         return []
 
-    def judged(self, ticket: int, outcome: Outcome) -> Actions:
+    def judged(self, ticket: int, outcome: Outcome, behind: Sequence[str] | None = None) -> Actions:
         if self._over or not self._judging or ticket != self._tickets:
             return []
         self._judging = False
         self._say(replies.reply(outcome, self._offer.help_line))
         if type(outcome) is Accept:
             self._principal = outcome.principal
+            if behind is not None:
+                self._enter(outcome.principal, self._lines.rest())
         elif type(outcome) is not Defer:
             self._failures_count += 1
         if self._failures_count >= self._offer.max_failures:
@@ -118,8 +124,7 @@ class Pop3Dialogue:
         name, _, argument = (line[:-2] if line.endswith(b"\r\n") else line[:-1]).partition(b" ")
         name = name.upper()
         if self._principal is not None and name != b"QUIT":
-            self._over = True
-            self._out.append(Enter(self._principal, line + self._lines.rest()))
+            self._enter(self._principal, line + self._lines.rest())
             return
         if name in HTTP_VERBS and self._principal is None:  # a browser made to speak to us: not one word more
             self._leave()
@@ -145,7 +150,7 @@ class Pop3Dialogue:
     # ---- commands
 
     def _capa(self, argument: bytes) -> None:  # noqa: ARG002
-        capabilities = [b"TOP", b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE", b"PIPELINING"]
+        capabilities = list(self._offer.always)
         if self._may_log_in():
             capabilities += [b"USER", b"SASL " + b" ".join(name.encode() for name in self._offer.mechanisms)]
         if self._offer.starttls and not self._tls:
@@ -223,6 +228,10 @@ class Pop3Dialogue:
         self._bad_count += 1
         if self._bad_count >= MAX_BAD_COMMANDS:
             self._leave(b"-ERR Too many bad commands.")
+
+    def _enter(self, principal: Principal, leftover: bytes) -> None:
+        self._over = True
+        self._out.append(Enter(principal, leftover))
 
     def _leave(self, bye: bytes = b"") -> None:
         if self._over:

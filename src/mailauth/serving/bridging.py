@@ -10,10 +10,12 @@ import asyncio
 import logging
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
+from mailauth.begun import begun
 from mailauth.dialogue import Actions, BridgeDialogue, Close, Ending, Judge, Recheck, Reset, Send, Warn
 from mailauth.interfaces import Authenticator
 from mailauth.serving.admitted import Admitted
@@ -33,11 +35,23 @@ RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER
 log = logging.getLogger(__name__)
 
 
+class Reads(Protocol):
+    """Reads of one stretch without waiting, made at once."""
+
+    def together(self) -> None:
+        """The reads from now on see one state of the store, that of the first of them. Whoever says so says `apart`
+        before the event loop runs anything else."""
+
+    def apart(self) -> None:
+        """Each read sees the newest state again."""
+
+
 @dataclass(slots=True)
 class BridgeHouse:
     """What all connections of one bridge share. held: the refusals that we keep back; None: the host does.
 
-    silence_s: see bridges.bridge.Bridge. admitted: where who is let in is remembered; None: nobody asks for it.
+    silence_s: see bridges.bridge.Bridge. admitted: where who is let in is remembered; None: nobody asks for it. reads:
+    of the accounts that are judged. judging: what has to wait.
     """
 
     name: str
@@ -48,6 +62,7 @@ class BridgeHouse:
     silence_s: float | None = None
     sessions: LiveSessions | None = None
     admitted: Admitted | None = None
+    reads: Reads | None = None
     judging: set[asyncio.Task[None]] = field(default_factory=set)
     _warned: dict[str, float] = field(default_factory=dict)
 
@@ -77,6 +92,9 @@ class BridgeConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._open: dict[int, float] = {}  # tickets to be answered, and when they came, oldest first
+        self._asked: deque[tuple[Judge | Recheck, float]] = deque()  # and not begun yet
+        self._unsent: list[bytes] = []
+        self._is_going_on = False
         self._timer: asyncio.TimerHandle | None = None  # one for everything: it looks when it strikes
         self._quiet_since = self._loop.time()
         self._cut_at: float | None = None  # goodbye was said
@@ -88,14 +106,14 @@ class BridgeConnection(asyncio.Protocol):
         if self._house.census.enter(self, "") is not None:
             self._transport.abort()
             return
-        self._do(self._dialogue.opened())
+        self._carry_out(self._dialogue.opened())
         self._look_again()
 
     def data_received(self, data: bytes) -> None:
-        self._do(self._dialogue.received(data, self._loop.time()))
+        self._carry_out(self._dialogue.received(data, self._loop.time()))
 
     def eof_received(self) -> bool:
-        self._do(self._dialogue.eof())
+        self._carry_out(self._dialogue.eof())
         return True
 
     def pause_writing(self) -> None:
@@ -119,9 +137,39 @@ class BridgeConnection(asyncio.Protocol):
     def end(self, cause: Ending) -> None:  # noqa: ARG002  no host makes anything of the reason
         """Close. What is not answered yet is not answered: to every host that is "not now"."""
         idle = self._transport is not None and self._transport.get_write_buffer_size() == 0
-        self._do([Reset() if idle else Close()])
+        self._carry_out([Reset() if idle else Close()])
 
     # ---- carrying out
+
+    def _carry_out(self, actions: Actions) -> None:
+        self._do(actions)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Judge what is asked, each up to where it has to wait; then let go of what is said, in one write."""
+        if self._is_going_on:
+            return  # whoever does comes to it
+        self._is_going_on = True
+        reads = self._house.reads if len(self._asked) > 1 else None
+        if reads is not None:
+            reads.together()
+        try:
+            while self._asked:
+                task = begun(self._judged(*self._asked.popleft()), self._loop)
+                if task is not None:
+                    self._house.judging.add(task)
+                    task.add_done_callback(self._house.judging.discard)
+        finally:
+            if reads is not None:
+                reads.apart()
+            self._is_going_on = False
+            self._send()
+
+    def _send(self) -> None:
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
     def _do(self, actions: Actions) -> None:
         for action in actions:
@@ -130,14 +178,16 @@ class BridgeConnection(asyncio.Protocol):
                 return
             kind = type(action)
             if kind is Send:
-                transport.write(cast("Send", action).data)
+                self._unsent.append(cast("Send", action).data)
             elif kind is Judge or kind is Recheck:
                 self._begin(cast("Judge | Recheck", action))
             elif kind is Close:
+                self._send()
                 transport.close()
                 self._cut_at = self._loop.time() + LINGER_S
                 self._look_again()
             elif kind is Reset:
+                self._send()
                 self._reset(transport)
             elif kind is Warn:
                 self._house.warn(cast("Warn", action).text)
@@ -148,13 +198,11 @@ class BridgeConnection(asyncio.Protocol):
         self._open[judge.ticket] = now
         if house.sessions is not None and house.sessions.unavailable():
             self._answer(judge.ticket, Defer(Cause.STORE))
-        elif len(house.judging) >= MOST_JUDGED:
+        elif len(house.judging) + len(self._asked) >= MOST_JUDGED:
             house.warn("asks for more at once than can be judged")
             self._answer(judge.ticket, Defer(Cause.BUSY))
         else:
-            task = self._loop.create_task(self._judged(judge, now))
-            house.judging.add(task)
-            task.add_done_callback(house.judging.discard)
+            self._asked.append((judge, now))
             if self._timer is None or self._timer.when() > now + DECIDE_S:
                 self._look_again()
 
@@ -177,6 +225,7 @@ class BridgeConnection(asyncio.Protocol):
         elif type(outcome) is Accept and type(judge) is Judge and house.admitted is not None:
             house.admitted.note(judge.attempt, outcome, judge.session)
         self._answer(judge.ticket, outcome)
+        self._go_on()
 
     async def _rechecked(self, asked: Recheck) -> Outcome:
         admitted = self._house.admitted
@@ -234,4 +283,5 @@ class BridgeConnection(asyncio.Protocol):
             for ticket in [ticket for ticket, arrived in self._open.items() if arrived + DECIDE_S <= now]:
                 self._house.warn("was told to come later: nothing could be decided in time")
                 self._answer(ticket, Defer(Cause.LATE))
+            self._go_on()
         self._look_again()

@@ -12,9 +12,9 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from mailauth.gateways.doveadm import Doveadm, NotReached
+from mailauth.gateways.doveadm import NotReached
 from mailauth.interfaces import ELSEWHERE, NOT_YET, Answer, Change
 
 FIRST_S = 0.8  # whoever revokes waits for this try
@@ -41,6 +41,15 @@ class Target:
 
     mask: str
     app_passwords: tuple[int, ...] = ()
+
+
+class Doveadm(Protocol):
+    """gateways.doveadm.Doveadm, or what stands for it. url: for people."""
+
+    @property
+    def url(self) -> str: ...
+    async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "") -> bool: ...
+    async def forget(self, user: str, timeout_s: float) -> None: ...
 
 
 @dataclass(slots=True)

@@ -8,49 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
-from mailauth.attempt import address_text
-from mailauth.dialogue import Actions, Close, Dialogue, Ending, Enter, Judge, Named, Send, StartTLS
-from mailauth.interfaces import Authenticator
-from mailauth.serving.census import Census
-from mailauth.serving.clock import RefusalClock
-from mailauth.serving.handover import MailboxSession, streams
-from mailauth.serving.sessions import LiveSessions
+from mailauth.attempt import Attempt, address_text
+from mailauth.begun import begun, in_a_task
+from mailauth.dialogue import Actions, Close, Ending, Enter, Judge, Named, Send, StartTLS
+from mailauth.serving.backing import Backends, BackendUnavailable, Opened
+from mailauth.serving.handover import streams
+from mailauth.serving.house import House
+from mailauth.serving.passing import Passage
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reject
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """Seconds. login: from connect to being in; idle: between two things a client says once it is in.
-
-    linger: from our goodbye until a client that does not leave is cut.
-    """
-
-    login_s: float = 60.0
-    handshake_s: float = 15.0
-    idle_s: float = 1800.0  # RFC 3501 section 5.4: not below 30 minutes
-    linger_s: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """What all connections of one listener share."""
-
-    dialogue: Callable[[], Dialogue]
-    authenticator: Authenticator
-    census: Census
-    refusals: RefusalClock
-    limits: TimeLimits
-    tls: ssl.SSLContext | None
-    mailbox: MailboxSession
-    sessions: LiveSessions | None = None
 
 
 class LineConnection(asyncio.Protocol):
@@ -66,6 +37,7 @@ class LineConnection(asyncio.Protocol):
         self._due = 0.0
         self._leaving = False  # goodbye was said: at `_due` the connection is cut
         self._waiting: asyncio.Task[None] | None = None  # a verdict or a handshake
+        self._is_beginning = False  # a login, which has not had to wait yet
         self._handshaking = False
         self._choked = False  # the client does not read what we write
         self._held = b""  # what came while waiting
@@ -73,6 +45,8 @@ class LineConnection(asyncio.Protocol):
         self._is_in = False
         self._refused_count = 0
         self._visit: asyncio.Future[Ending] | None = None  # set: the mailbox has the connection
+        self._opened: Opened | None = None  # the back end's connection, until it has this one
+        self._passage: Passage | None = None  # set: the two are joined
 
     # ---- what the transport says
 
@@ -125,6 +99,9 @@ class LineConnection(asyncio.Protocol):
 
     def end(self, cause: Ending) -> None:
         """Say goodbye and close, wherever the connection stands. A client that does not leave then is cut."""
+        if self._passage is not None:  # no words can be put between those of the back end
+            self._passage.cut()
+            return
         if self._visit is not None:
             if not self._visit.done():
                 self._visit.set_result(cause)
@@ -148,10 +125,10 @@ class LineConnection(asyncio.Protocol):
             if kind is Send:
                 transport.write(cast("Send", action).data)
             elif kind is Judge:
-                self._wait_for(self._judge(cast("Judge", action)))
+                self._begin(self._waited(self._judge(cast("Judge", action))))
             elif kind is StartTLS:
                 self._handshaking = True
-                self._wait_for(self._start_tls(transport))
+                self._waiting = self._loop.create_task(self._waited(self._start_tls(transport)))
             elif kind is Enter:
                 self._enter(transport, cast("Enter", action))
             elif kind is Named:
@@ -160,12 +137,18 @@ class LineConnection(asyncio.Protocol):
                 transport.close()
                 self._cut_after(self._house.limits.linger_s)
 
-    def _wait_for(self, work: Awaitable[Actions]) -> None:
-        self._waiting = self._loop.create_task(self._waited(work))
+    def _begin(self, login: Coroutine[Any, Any, None]) -> None:
+        """Most need not wait. One that came behind another is begun in a task: no client makes the stack deep."""
+        if self._is_beginning:
+            self._waiting = self._loop.create_task(login)
+            return
+        self._is_beginning = True
+        self._waiting = begun(login, self._loop) or self._waiting
+        self._is_beginning = False
 
-    async def _waited(self, work: Awaitable[Actions]) -> None:
+    async def _waited(self, work: Awaitable[Actions | None]) -> None:
         try:
-            actions = await work
+            actions = await work or []
         except Exception as bug:
             log.exception("connection dropped: %s", type(bug).__name__)
             actions = [Close()]
@@ -175,8 +158,10 @@ class LineConnection(asyncio.Protocol):
 
     def _catch_up(self) -> None:
         """Hand the Dialogue what came while it waited."""
+        if self._waiting is not None or self._visit is not None or self._passage is not None:
+            return
         transport = self._transport
-        if self._waiting is not None or transport is None or transport.is_closing() or self._visit is not None:
+        if transport is None or transport.is_closing():
             return
         if self._held:
             held, self._held = self._held, b""
@@ -196,6 +181,8 @@ class LineConnection(asyncio.Protocol):
         sessions = self._house.sessions
         if type(outcome) is Accept and sessions is not None and not sessions.enter(self, judge.attempt, outcome):
             outcome = Defer(Cause.CHANGED)
+        if type(outcome) is Accept and self._house.backends is not None:
+            outcome = await self._reach(self._house.backends, judge.attempt, outcome)
         if type(outcome) is Accept:
             self._is_in = True
             self._house.census.logged_in(self)
@@ -205,7 +192,20 @@ class LineConnection(asyncio.Protocol):
                 self._refused_count += 1
             else:
                 outcome = Defer(Cause.LATE)
-        return self._dialogue.judged(judge.ticket, outcome)
+        behind = None if self._opened is None else self._opened.capabilities
+        return self._dialogue.judged(judge.ticket, outcome, behind)
+
+    async def _reach(self, backends: Backends, attempt: Attempt, accept: Accept) -> Outcome:
+        """Have the back end opened for whoever was accepted; if that cannot be, nobody is in."""
+        await in_a_task()
+        try:
+            self._opened = await backends.open(attempt, accept.principal)
+        except BackendUnavailable as reason:
+            log.warning("%s: %s is told to try later: %s", attempt.service, accept.principal.login, reason)
+            if self._house.sessions is not None:
+                self._house.sessions.leave(self)
+            return Defer(Cause.BACKEND)
+        return accept
 
     async def _start_tls(self, transport: asyncio.Transport) -> Actions:
         context = self._house.tls
@@ -224,9 +224,15 @@ class LineConnection(asyncio.Protocol):
         return self._dialogue.tls_started()
 
     def _enter(self, transport: asyncio.Transport, enter: Enter) -> None:
-        """Hand the connection to the mailbox, on streams from now on."""
+        """Hand the connection to the back end, or to the mailbox, on streams from now on."""
         self._stop_timer()
         unread, self._held = enter.leftover + self._held, b""
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            self._passage = Passage(transport, self._house.limits, self._gone, is_choked=self._choked)
+            joined = self._passage.open(opened, unread, is_done=self._client_done)
+            self._waiting = self._loop.create_task(self._waited(joined))
+            return
         reader, writer = streams(transport, unread, self._loop, is_choked=self._choked, is_done=self._client_done)
         self._visit = self._loop.create_future()
         self._waiting = self._loop.create_task(self._visited(enter.principal, reader, writer, self._visit))
@@ -239,7 +245,8 @@ class LineConnection(asyncio.Protocol):
         ending: asyncio.Future[Ending],
     ) -> None:
         try:
-            await self._house.mailbox(principal, reader, writer, ending, named=self._named)
+            if self._house.mailbox is not None:
+                await self._house.mailbox(principal, reader, writer, ending, named=self._named)
         except (OSError, EOFError):
             pass  # the client is gone
         except Exception as bug:
@@ -287,5 +294,8 @@ class LineConnection(asyncio.Protocol):
     def _gone(self) -> None:
         self._stop_timer()
         self._house.census.leave(self)
+        if self._opened is not None:
+            self._opened.sock.close()
+            self._opened = None
         if self._house.sessions is not None:
             self._house.sessions.leave(self)

@@ -84,6 +84,11 @@ class Server:
     _looking: asyncio.TimerHandle | None = None
     _most: int = 0  # connections, since memory was given back
 
+    @property
+    def names(self) -> list[str]:
+        """For the lines that say what listens."""
+        return [door.name for door in self.doors]
+
     async def start(self) -> None:
         """Accept connections from now on."""
         memory.keep_little()

@@ -15,7 +15,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mailauth.attempt import Attempt
 from mailauth.dialogue import Ending
@@ -239,7 +239,7 @@ class LiveSessions:
         stored = next((stored for stored in account.hits if stored.id == principal.credential_id), None)
         until = policy.stays_until(account, stored, now)
         if until != session.stay.until:
-            session.stay = replace(session.stay, until=until)
+            session.stay = session.stay._replace(until=until)
             if until is not None:
                 self._end_at(session, until)
         return True

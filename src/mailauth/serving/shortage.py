@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,13 @@ ADVICE = {
     errno.EMFILE: "; raise the limit of open files of this process above [limits] max_connections",
     errno.ENFILE: "; the whole system has no more open files to give",
 }
+
+
+def raise_descriptor_limit() -> None:
+    """As many descriptors as this user may have."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says "unlimited" and means less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def room() -> int:

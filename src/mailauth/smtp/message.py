@@ -16,6 +16,8 @@ END_OF_DATA = b"\r\n.\r\n"  # and nothing else (RFC 5321 section 4.1.1.4)
 FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 section 2.2
 DATE = re.compile(rb"^Date[ \t]*:", re.IGNORECASE | re.MULTILINE)
 MESSAGE_ID = re.compile(rb"^Message-ID[ \t]*:", re.IGNORECASE | re.MULTILINE)
+UNDECIDED = re.compile(rb"(?:\r\n?|\n)\.?\Z")  # what the next octet may change
+UNDOUBLED = re.compile(rb"\r\n\.(?!\.)")
 CLIENT_NAME = re.compile(r"[A-Za-z0-9._-]+|\[[A-Za-z0-9.:]+\]")
 
 
@@ -33,6 +35,36 @@ def crlf_only(content: bytes) -> bytes:
     if ends_count == content.count(b"\n") == content.count(b"\r"):
         return content
     return content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+
+
+class Restuffed:
+    """Mail data on its way to a server behind us, piece by piece: what its author wrote, with the dots doubled again.
+
+    A server that sees it finds an end of data nowhere, whatever it takes for one.
+    """
+
+    def __init__(self) -> None:
+        self._held = b"\r\n"  # that of the DATA line; what follows may be a dot
+        self._is_first = True
+
+    def passed(self, piece: bytes) -> bytes:
+        """The next piece as it goes on; what is undecided waits for the one after."""
+        data = self._held + piece
+        undecided = UNDECIDED.search(data[-3:])
+        cut = len(data) if undecided is None else len(data) - len(undecided[0])
+        self._held = data[cut:]
+        return self._decided(data[:cut])
+
+    def end(self) -> bytes:
+        """The rest, and the end of data. To be called where a line has ended."""
+        return self._decided(self._held) + END_OF_DATA[2:]
+
+    def _decided(self, data: bytes) -> bytes:
+        clean = UNDOUBLED.sub(b"\r\n", crlf_only(data))
+        if not self._is_first or not clean:
+            return clean
+        self._is_first = False
+        return clean[2:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from mailauth.smtp import replies
+from mailauth.smtp.answers import ABOUT_US
 
 log = logging.getLogger(__name__)
 
-ABOUT_US = frozenset((503, 530, 534, 535, 538))  # not about the message: how we talk, or who we are
 UNFIT = re.compile(rb"[^ -~]+")
 MAX_TEXT_BYTES = 400  # RFC 5321 section 4.5.3.1.5: a reply line has 512
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any, assert_never, cast
 
 import aiosmtpd.smtp
@@ -16,6 +17,7 @@ import aiosmtpd.smtp
 from mailauth.attempt import Attempt, Service
 from mailauth.sasl.encoded import Broken
 from mailauth.smtp import exchange, replies
+from mailauth.smtp.addresses import NULL_PATH
 from mailauth.smtp.connection import Connection
 from mailauth.smtp.house import House
 from mailauth.smtp.message import END_OF_DATA, written
@@ -27,17 +29,20 @@ PATH = re.compile(
         (?:\s+(?P<parameters>.*))?""",
     re.VERBOSE,
 )
-NULL_PATH = "<>"  # as aiosmtpd's hooks are told it
 TRUSTED_SENDER = re.compile(r"(?<!\s)\s+AUTH=\S+(?=\s|$)", re.IGNORECASE)  # never begins within a run of spaces
 
 
 class Transaction(aiosmtpd.smtp.Envelope):
-    """One mail transaction. mailboxes: logins of local recipients, each once; elsewhere: addresses for the relay."""
+    """One mail transaction. mailboxes: logins of local recipients, each once; elsewhere: addresses for the relay.
+
+    is_lost: a server behind us has gone away with it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.mailboxes: dict[str, None] = {}
         self.elsewhere: list[str] = []
+        self.is_lost = False
 
 
 class SubmissionProtocol(Connection):
@@ -72,12 +77,15 @@ class SubmissionProtocol(Connection):
         await self._greet(arg, [], extended=False)
 
     async def smtp_EHLO(self, arg: str | None) -> None:
-        offers = [f"SIZE {self.data_size_limit}", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES"]
+        offers = await self._offers_for_mail()
         if self._offers_starttls:
             offers.append("STARTTLS")
         if self._takes_passwords:
             offers.append("AUTH " + " ".join(self.house.mechanisms))
         await self._greet(arg, offers, extended=True)
+
+    async def _offers_for_mail(self) -> list[str]:
+        return [f"SIZE {self.data_size_limit}", "8BITMIME", "SMTPUTF8", "PIPELINING", "ENHANCEDSTATUSCODES"]
 
     async def _greet(self, name: str | None, offers: list[str], *, extended: bool) -> None:
         if not name:
@@ -133,9 +141,8 @@ class SubmissionProtocol(Connection):
     async def _judge(self, attempt: Attempt) -> None:
         arrived = self.loop.time()
         outcome: Outcome = await exchange.judge(self.house.authenticator, attempt)
-        sessions = self.house.sessions
-        if type(outcome) is Accept and sessions is not None and not sessions.enter(self, attempt, outcome):
-            outcome = Defer(Cause.CHANGED)
+        if type(outcome) is Accept:
+            outcome = await self._let_in(attempt, outcome)
         match outcome:
             case Accept(principal):
                 self._enter(principal)
@@ -151,6 +158,13 @@ class SubmissionProtocol(Connection):
         await self._say(replies.reply(outcome, self.house.help_line) + b"\r\n")  # has a count of its own
         if self._failures_count >= self.house.limits.max_failures and not self.state.authenticated:
             self._leave(replies.TOO_MANY_FAILURES)
+
+    async def _let_in(self, attempt: Attempt, accept: Accept) -> Outcome:
+        """The Accept, when this connection is among the sessions from now on; else why it is not."""
+        sessions = self.house.sessions
+        if sessions is not None and not sessions.enter(self, attempt, accept):
+            return Defer(Cause.CHANGED)
+        return accept
 
     def _enter(self, principal: Principal) -> None:
         state: Any = self.state  # aiosmtpd declares auth_data as None, for anybody to fill
@@ -185,34 +199,43 @@ class SubmissionProtocol(Connection):
         if arg or not envelope.rcpt_tos:
             await self.push(replies.NO_PARAMETERS if arg else replies.RECIPIENTS_FIRST)
             return
+        await self._take_message()
+
+    async def _take_message(self) -> None:
+        pieces: list[bytes] = []
+
+        async def take(piece: bytes) -> None:
+            pieces.append(piece)
+
         await self.push(replies.SEND_DATA)
-        stuffed = await self._mail_data()
-        if stuffed is None:
+        if not await self._receive(take):
             self._forget_transaction()
             await self.push(replies.TOO_BIG)
             return
-        envelope.content = envelope.original_content = written(stuffed)
+        envelope = cast(aiosmtpd.smtp.Envelope, self.envelope)
+        envelope.content = envelope.original_content = written(b"".join(pieces))
         await self.push(await self._deliver())
 
-    async def _mail_data(self) -> bytes | None:
-        """The mail data before its end; None: it was too big. (aiosmtpd keeps an object for each line.)"""
+    async def _receive(self, take: Callable[[bytes], Awaitable[None]]) -> bool:
+        """Hand over the mail data as it comes, up to and with the CRLF before the final dot; False: it is too big.
+
+        What is beyond the limit is read to its end and not handed over. (aiosmtpd keeps an object for each line.)
+        """
         buffer: bytearray = self._reader._buffer  # type: ignore[attr-defined]
         buffer[:0] = b"\r\n"  # of the DATA line: the end may come at once
-        chunks: list[bytes] = []
-        size_bytes = -len(END_OF_DATA)
-        is_end = False
+        begin = len(b"\r\n")
+        size_bytes, is_end = 0, False
         while not is_end:
             try:
-                chunk = await self._reader.readuntil(END_OF_DATA)
+                piece = (await self._reader.readuntil(END_OF_DATA))[: -len(b".\r\n")]
                 is_end = True
             except asyncio.LimitOverrunError as over:
-                chunk = await self._reader.readexactly(over.consumed)
-            size_bytes += len(chunk)
+                piece = await self._reader.readexactly(over.consumed)
+            piece, begin = piece[begin:], 0
+            size_bytes += len(piece)
             if size_bytes <= self.house.limits.max_message_bytes:
-                chunks.append(chunk)
-            else:
-                chunks.clear()
-        return b"".join(chunks)[len(b"\r\n") : -len(b".\r\n")] if chunks else None
+                await take(piece)
+        return size_bytes <= self.house.limits.max_message_bytes
 
     async def _deliver(self) -> str | bytes:
         self._delivering = True

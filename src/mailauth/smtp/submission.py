@@ -20,9 +20,10 @@ import aiosmtpd.smtp
 from mailauth.interfaces import Directory, StoreUnavailable
 from mailauth.mailbox.delivery import DeliveryFailed
 from mailauth.smtp import replies
+from mailauth.smtp.addresses import recipient_fault, sender_fault
 from mailauth.smtp.message import Trace, stamped
 from mailauth.smtp.relay import Refused, Relay, Unavailable
-from mailauth.smtp.server import NULL_PATH, SubmissionProtocol, Transaction
+from mailauth.smtp.server import SubmissionProtocol, Transaction
 from mailauth.verdict import Principal
 
 log = logging.getLogger(__name__)
@@ -59,15 +60,11 @@ class Submission:
         options: list[str],
     ) -> bytes:
         """Take the sender or say why not."""
-        wrong = replies.NO_NULL_SENDER if address == NULL_PATH else _misspelt(address, envelope)
+        account_id = cast(Principal, session.auth_data).account_id
+        own = self.directory if self.require_own_sender else None
+        wrong = await sender_fault(account_id, address, own, smtp_utf8=envelope.smtp_utf8)
         if wrong is not None:
             return wrong
-        account_id = cast(Principal, session.auth_data).account_id
-        try:
-            if self.require_own_sender and not await self.directory.may_send_as(account_id, address):
-                return replies.NOT_YOUR_ADDRESS
-        except StoreUnavailable:
-            return replies.STORE_DOWN
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return replies.SENDER_TAKEN
@@ -83,7 +80,7 @@ class Submission:
         """Take one recipient or say why not."""
         if len(envelope.rcpt_tos) >= self.max_recipients_count:
             return replies.TOO_MANY_RECIPIENTS
-        wrong = replies.BAD_ADDRESS if address == NULL_PATH else _misspelt(address, envelope)
+        wrong = recipient_fault(address, smtp_utf8=envelope.smtp_utf8)
         if wrong is not None:
             return wrong
         try:
@@ -130,12 +127,3 @@ class Submission:
             len(content),
         )
         return replies.accepted(transmission_id)
-
-
-def _misspelt(address: str, envelope: Transaction) -> bytes | None:
-    """What is wrong with an address as such (RFC 6531 section 3.5); None: nothing."""
-    if not address.isprintable():  # neither are octets that are no UTF-8
-        return replies.BAD_ADDRESS
-    if not address.isascii() and not envelope.smtp_utf8:
-        return replies.SMTPUTF8_NEEDED
-    return None

@@ -28,6 +28,12 @@ class Reader(Protocol):
     async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """All rows, each in the order of the columns. Raises StoreUnavailable, BadRecord for a text that is none."""
 
+    def together(self) -> None:
+        """The reads from now on see one state, that of the first of them, until `apart`; nothing may wait meanwhile."""
+
+    def apart(self) -> None:
+        """Each read sees the newest state again."""
+
     async def close(self) -> None:
         """Let go of the connections."""
 

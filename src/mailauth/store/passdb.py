@@ -122,6 +122,14 @@ class StorePassdb:
             return False
         return bool(await self._reader.rows(self._store.sql.LOCAL_DOMAIN, {"name": name}))
 
+    def together(self) -> None:
+        """See engine.Reader."""
+        self._reader.together()
+
+    def apart(self) -> None:
+        """See engine.Reader."""
+        self._reader.apart()
+
     async def close(self) -> None:
         """Let go of the connections."""
         await self._reader.close()

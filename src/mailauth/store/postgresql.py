@@ -17,6 +17,7 @@ from psycopg import conninfo, waiting
 from psycopg.rows import dict_row
 from psycopg.types.numeric import Int8BinaryDumper
 
+from mailauth.begun import in_a_task
 from mailauth.interfaces import StoreUnavailable
 from mailauth.store import postgresql_words as words
 from mailauth.store import sql_postgresql
@@ -163,6 +164,7 @@ class PostgresqlReader:
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """See engine.Reader. One try."""
+        await in_a_task()
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await self._rows(statement, values)
@@ -170,6 +172,12 @@ class PostgresqlReader:
             raise StoreUnavailable(f"{self._driver.name}: no answer within {self._deadline_s} s") from None
         except self._driver.error as error:
             raise self._driver.fault(error) from None
+
+    def together(self) -> None:
+        """See engine.Reader. Every read here waits, and so stands alone."""
+
+    def apart(self) -> None:
+        """See engine.Reader."""
 
     async def close(self) -> None:
         """Close the connections that are idle; one in use goes with its login."""

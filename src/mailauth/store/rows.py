@@ -46,10 +46,8 @@ def account_from(rows: Sequence[tuple[Any, ...]]) -> Account:
     hits: tuple[StoredAppPassword, ...] = ()
     if credential_id is not None:
         hits = tuple([_app_password(row) for row in (rows if len(rows) == 1 else sorted(rows, key=_credential_id))])
-    return Account(
-        *(account_id, login, domain_id, enabled, domain_enabled, client_logon, services, mode_on, demands),
-        *(web_record, web_changed_at, hits),
-    )
+    switches = (enabled, domain_enabled, client_logon, services, mode_on)
+    return Account(account_id, login, domain_id, *switches, demands, web_record, web_changed_at, hits)
 
 
 def prospect_from(login: str, domain_id: int, packed: str) -> Account:

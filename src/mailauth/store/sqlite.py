@@ -167,6 +167,8 @@ class SqliteReader:
     No login waits for a lock in that thread: a locked read (rare: in WAL mode writers do not lock readers out) is a
     fault like any other, for `patience` to try again. An open file outlives its name: so that a store moved away, or
     put in the place of another, is not read on as if nothing had happened, the name is looked at each time.
+    Reads that are made together are one transaction, so that locks and name are asked for once: calls of the system
+    cost more than the read.
     """
 
     def __init__(self, driver: SqliteDriver) -> None:
@@ -174,18 +176,37 @@ class SqliteReader:
         self._cursor: sqlite3.Cursor | None = None
         self._path = str(driver.path)
         self._file = (0, 0)  # device and inode of what is open
+        self._is_together = self._has_begun = False
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """See engine.Reader. One try, which does not wait."""
         try:
             cursor = self._cursor
-            if cursor is None or _file_at(self._path) != self._file:
+            if cursor is None or not (self._has_begun or _file_at(self._path) == self._file):
                 cursor = self._connected()
+            if self._is_together and not self._has_begun:
+                cursor.execute("BEGIN")
+                self._has_begun = True
             return cursor.execute(statement, values).fetchall()
         except self._driver.error as error:
+            self.apart()
             if not _locked(error):  # the next read opens the file that is there then
                 self._give_up()
             raise self._driver.fault(error) from None
+
+    def together(self) -> None:
+        """See engine.Reader."""
+        self._is_together = True
+
+    def apart(self) -> None:
+        """See engine.Reader."""
+        self._is_together = False
+        if self._has_begun and self._cursor is not None:
+            self._has_begun = False
+            try:
+                self._cursor.execute("ROLLBACK")  # nothing was written
+            except self._driver.error:
+                self._give_up()
 
     async def close(self) -> None:
         """Close the connection; a later read opens it anew."""
@@ -201,6 +222,7 @@ class SqliteReader:
         if self._cursor is not None:
             self._cursor.connection.close()
             self._cursor = None
+            self._has_begun = False
 
 
 def _file_at(path: str) -> tuple[int, int]:

@@ -72,7 +72,8 @@ class Matching:
 
     async def app_password(self, account: Account, stored: StoredAppPassword, cleaned: str, trace: Trace) -> bool:
         """Whether this is that app password. Raises BadRecord, HashUnavailable, PoolBusy."""
-        if not await self._proofs.match(stored.record, cleaned.encode(), self._lane(account, trace.attempt)):
+        record, secret = stored.record, cleaned.encode()
+        if not (self._proofs.known(record, secret) or await self._hashed(record, secret, account, trace)):
             return False
         trace.recognised = True
         if self._reselecting is not None:
@@ -94,7 +95,7 @@ class Matching:
         record = account.web_record
         if record is None:
             return self._outside is not None and not trace.recognised and await self._outside.match(account, secret)
-        if not await self._proofs.match(record, secret, self._lane(account, trace.attempt)):
+        if not (self._proofs.known(record, secret) or await self._hashed(record, secret, account, trace)):
             return False
         self._rehashing.begin_if_outdated(account.id, record, secret)
         return True
@@ -106,6 +107,9 @@ class Matching:
             await self._reselecting.close()
         if self._outside is not None:
             await self._outside.close()
+
+    async def _hashed(self, record: str, secret: bytes, account: Account, trace: Trace) -> bool:
+        return await self._proofs.match(record, secret, self._lane(account, trace.attempt))
 
     def _knows(self, account: Account, secret: bytes) -> bool:
         if account.web_record is not None:

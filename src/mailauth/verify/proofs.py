@@ -54,14 +54,12 @@ class Proofs:
 
     def known(self, record: str, secret: bytes) -> bool:
         """Whether it is remembered that the secret matches the record."""
-        return self._digest(record, secret) in self._proven
+        return self._is_proven(self._digest(record, secret))
 
     async def match(self, record: str, secret: bytes, lane: Lane = Lane.ORDINARY) -> bool:
         """Whether the secret matches the record. Raises BadRecord, HashUnavailable, PoolBusy."""
         digest = self._digest(record, secret)
-        if digest in self._proven:
-            del self._proven[digest]
-            self._proven[digest] = None
+        if self._is_proven(digest):
             return True
         if digest in self._disproven:
             return False
@@ -71,6 +69,13 @@ class Proofs:
             self._flights[digest] = flight
             flight.add_done_callback(lambda done: self._land(digest, record, done))
         return await asyncio.shield(flight)  # whoever leaves, the others still wait for the same hash
+
+    def _is_proven(self, digest: bytes) -> bool:
+        if digest not in self._proven:
+            return False
+        del self._proven[digest]
+        self._proven[digest] = None
+        return True
 
     def _land(self, digest: bytes, record: str, flight: asyncio.Task[bool]) -> None:
         del self._flights[digest]

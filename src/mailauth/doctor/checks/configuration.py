@@ -8,10 +8,11 @@ from mailauth.bridgeheads import bridges_of
 from mailauth.config import ConfigError, Settings
 from mailauth.doctor.case import Case
 from mailauth.doctor.finding import Check, Finding, ok, problem
+from mailauth.keeper.configured import check_behind
 from mailauth.webportal import factors_of
 from mailauth.websources import check_sources
 
-PARTS: tuple[Callable[[Settings], object], ...] = (bridges_of, factors_of, check_sources)
+PARTS: tuple[Callable[[Settings], object], ...] = (bridges_of, factors_of, check_sources, check_behind)
 
 
 def _examine(case: Case) -> Iterator[Finding]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from mailauth.bridgeheads import bridges_of
-from mailauth.bridges.bridge import HoldsSessions
 from mailauth.doctor.case import Case
 from mailauth.doctor.finding import Check, Finding, ok, problem
 from mailauth.gateways.doveadm import Doveadm, NotReached
+from mailauth.keeper.configured import doveadms_of
 
 NOBODY = "mailauth-doctor@nobody.invalid"
 TIMEOUT_S = 5.0
@@ -20,12 +19,10 @@ MEND = (
 
 
 def _examine(case: Case) -> Iterator[Finding]:
-    for bridge in bridges_of(case.settings):
-        if not isinstance(bridge, HoldsSessions) or not bridge.doveadm_url:
-            continue
-        subject = f"doveadm at {bridge.doveadm_url}"
+    for url, key in doveadms_of(case.settings).values():
+        subject = f"doveadm at {url}"
         try:
-            asyncio.run(Doveadm(bridge.doveadm_url, bridge.doveadm_key).kick(NOBODY, TIMEOUT_S))
+            asyncio.run(Doveadm(url, key.read()).kick(NOBODY, TIMEOUT_S))
         except NotReached as why:
             yield problem(subject, f"it cannot end sessions that were revoked: {why}", MEND)
         else:

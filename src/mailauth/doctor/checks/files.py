@@ -15,6 +15,7 @@ from mailauth.config.values import Secret
 from mailauth.doctor.case import Case
 from mailauth.doctor.finding import Check, Finding, ok, problem
 from mailauth.doctor.rights import READ, obstacle, told
+from mailauth.keeper.configured import doveadms_of
 from mailauth.keys import KeyFileError, KeyRing
 
 GROUP_AND_OTHERS, OTHERS, OTHERS_WRITE = 0o077, 0o007, 0o022
@@ -49,7 +50,17 @@ def _private(case: Case, what: str, path: Path, forbidden: int) -> Iterator[Find
         yield problem(subject, f"others may {doing} it ({told(status)})", f"chmod {mode:04o} {path}")
     else:
         yield ok(subject, f"others cannot {'change' if forbidden == OTHERS_WRITE else 'use'} it")
-    yield from _readable(case, what, path)
+    if path not in _keepers(case):
+        yield from _readable(case, what, path)
+
+
+def _keepers(case: Case) -> set[Path]:
+    """What a keeper that runs as a user of its own reads, and `mailauth serve` need not."""
+    settings = case.settings
+    if settings.keeper.address is None:
+        return set()
+    keys = [key for _, key in doveadms_of(settings).values()]
+    return {Path(secret.source) for secret in (*_secrets(settings.backends), *keys)}
 
 
 def _readable(case: Case, what: str, path: Path) -> Iterator[Finding]:
