@@ -13,6 +13,7 @@ from mailauth.config import load
 from mailauth.listeners import Doors
 from mailauth.serving.backing import BackendUnavailable, Opened
 from mailauth.serving.census import Census
+from mailauth.serving.inherited import Inherited
 from mailauth.serving.sessions import LiveSessions
 from mailauth.verdict import Principal
 from next_server import NextServer
@@ -66,7 +67,7 @@ async def test_before_a_back_end_and_without_a_relay_nothing_takes_letters(tmp_p
 
 @pytest.mark.parametrize("in_front", [False, True])
 async def test_each_kind_has_its_own_submission(tmp_path: Path, in_front: bool) -> None:
-    (door,) = doors(tmp_path, "", in_front=in_front).open()
+    (door,) = doors(tmp_path, "", in_front=in_front).open(Inherited({}))
     door.sock.close()
     protocol = door.protocol("192.0.2.1")
     assert type(protocol).__name__ == ("FrontProtocol" if in_front else "SubmissionProtocol")

@@ -30,7 +30,7 @@ from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
 from mailauth.serving.inherited import Inherited
 from mailauth.serving.kicking import Kicker
-from mailauth.serving.listen import CannotListen, Door, Server, bind
+from mailauth.serving.listen import CannotListen, Door, Server
 from mailauth.serving.sessions import LiveSessions
 from mailauth.serving.tokens import Tokens
 from mailauth.serving.unixsocket import UnixSocket, bind_unix
@@ -114,18 +114,18 @@ def open_bridges(
     authenticator: Authenticator,
     sessions: LiveSessions,
     reported: Reported,
+    inherited: Inherited,
     *,
     reads: Reads,
     asking: Asking | None = None,
 ) -> Iterator[Bridgeheads]:
     """The bridges of the configuration, bound and not yet served; in the end their sockets are taken away.
 
-    asking: the keeper, where a bridge's host is to end sessions. Raises ConfigError, CannotListen.
+    inherited: sockets that are bound already. asking: the keeper, where a bridge's host is to end sessions.
+    Raises ConfigError, CannotListen.
     """
     with ExitStack() as stack:
         built = bridges_of(settings, reported)
-        inherited = Inherited()
-        stack.callback(inherited.close)
         heads = []
         again = any(isinstance(bridge, AsksAgain) for bridge in built)
         admitted = Admitted(sessions.passdb) if again else None
@@ -141,7 +141,6 @@ def open_bridges(
                 raise CannotListen(f"{settings.source}: [[bridge]] #{number} address: {error}") from None
             except peercred.NoSuchName as error:
                 raise ConfigError(f"{settings.source}: [[bridge]] #{number}: {error}") from None
-        inherited.close()
         kickers = _kickers(settings, built, asking)
         sessions.elsewhere += [kicker.changed for kicker in kickers]
         yield Bridgeheads(heads, kickers)
@@ -177,7 +176,7 @@ def _door(stack: ExitStack, name: str, written: section.Bridge, house: BridgeHou
     protocol = partial(BridgeConnection, house)
     address = written.address
     if isinstance(address, Address):
-        sock = inherited.take((address.host, address.port)) or bind(address.host, address.port)
+        sock = inherited.taken_or_bound(address.host, address.port)
         stack.callback(sock.close)
         return Door(name, sock, protocol, admits=peercred.NetworkPeers(name, written.hosts))
     groups = [*written.groups, *filter(None, [written.socket_group])]

@@ -11,7 +11,7 @@ import logging
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 from mailauth import config, logs
@@ -24,6 +24,7 @@ from mailauth.listeners import Doors
 from mailauth.serving import tls
 from mailauth.serving.census import Census
 from mailauth.serving.hardening import keep_memory_private
+from mailauth.serving.inherited import Inherited
 from mailauth.serving.listen import Server
 from mailauth.serving.shortage import raise_descriptor_limit
 from mailauth.webportal import Around, open_portal
@@ -51,8 +52,7 @@ async def serve(
 ) -> None:
     """Run all listeners, bridges and the portal until SIGTERM or SIGINT; SIGHUP reads the certificates again.
 
-    ready: told once, when connections are accepted, with a line for each listener. ending: told when a signal has
-    come. around: puts something before the portal's application.
+    ready: told once, with a line for each that listens. ending: told of a signal. around: is put before the portal.
     Raises what opening these raises, BadCertificate and CannotListen, and then nothing has been served.
     """
     keep_memory_private()
@@ -60,15 +60,16 @@ async def serve(
     stream = logs.configure(settings.log.level, settings.log.file)
     context = _tls(settings)
     async with AsyncExitStack() as stack:
+        inherited = stack.enter_context(closing(Inherited()))
         core = await stack.enter_async_context(open_core(settings))
         census = _census(settings)
         asking, backends = await stack.enter_async_context(open_behind(settings))
         doors = Doors(settings, core.verifier, core.passdb, census, context, sessions=core.sessions, backends=backends)
-        portal = await stack.enter_async_context(open_portal(core, context, doors.carrier(), around))
-        bridges = stack.enter_context(
-            open_bridges(settings, core.verifier, core.sessions, core.reported, reads=core.passdb, asking=asking)
-        )
-        server = Server(census, doors.open())
+        portal = await stack.enter_async_context(open_portal(core, context, doors.carrier(), inherited, around))
+        judging = (core.verifier, core.sessions, core.reported)
+        bridges = stack.enter_context(open_bridges(settings, *judging, inherited, reads=core.passdb, asking=asking))
+        server = Server(census, doors.open(inherited))
+        inherited.close()
         login_log = logs.LoginLog(stream.write)
         core.events.subscribe(login_log)
         over = _told_to_end(settings, context)

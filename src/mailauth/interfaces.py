@@ -115,10 +115,7 @@ class Authenticator(Protocol):
     """The one interface of every door."""
 
     async def authenticate(self, attempt: Attempt) -> Outcome:
-        """Judge one attempt. Never raises but CancelledError: a fault is a Defer.
-
-        May be begun outside of a task, see begun.
-        """
+        """Judge one attempt. Raises CancelledError alone: a fault is a Defer. May be begun outside of a task."""
 
 
 Selectors = Sequence[tuple[int, int]]  # (server key id, first 16 bits of the keyed digest), one per key in the file

@@ -24,8 +24,9 @@ from mailauth.serving.census import Census
 from mailauth.serving.clock import RefusalClock
 from mailauth.serving.handover import MailboxSession
 from mailauth.serving.house import House, TimeLimits
+from mailauth.serving.inherited import Inherited
 from mailauth.serving.lines import LineConnection
-from mailauth.serving.listen import CannotListen, Door, bind
+from mailauth.serving.listen import CannotListen, Door
 from mailauth.serving.sessions import LiveSessions
 
 if TYPE_CHECKING:
@@ -66,11 +67,14 @@ class Doors:
         self._mechanisms: Mapping[str, Factory] = {m.name: m for m in (plugins.load("sasl", n) for n in MECHANISMS)}
         self._mailboxes = None if backends is not None else _mailboxes(settings)
 
-    def open(self) -> list[Door]:
-        """All doors, bound and not yet served. Raises CannotListen, and then none is left bound."""
+    def open(self, inherited: Inherited) -> list[Door]:
+        """All doors, bound and not yet served. inherited: sockets that are bound already.
+
+        Raises CannotListen, and then none is left bound.
+        """
         doors: list[Door] = []
         try:
-            doors.extend(self._door(listen) for listen in self._settings.listen)
+            doors.extend(self._door(listen, inherited) for listen in self._settings.listen)
         except BaseException as error:
             for door in doors:
                 door.sock.close()
@@ -91,12 +95,12 @@ class Doors:
         relay, deliver = self._relay(), None if here is None else here.deliver
         return None if relay is None and deliver is None else Carries(self._directory, deliver, relay)
 
-    def _door(self, listen: Listen) -> Door:
+    def _door(self, listen: Listen, inherited: Inherited) -> Door:
         making = {Service.IMAP: self._imap, Service.POP3: self._pop3, Service.SMTP: self._smtp}
         protocol = making[listen.service](listen)
         return Door(
             name=f"{listen.service} {listen.address} tls={listen.tls}",
-            sock=bind(listen.address.host, listen.address.port, reuse_port=listen.reuse_port),
+            sock=inherited.taken_or_bound(listen.address.host, listen.address.port, reuse_port=listen.reuse_port),
             protocol=protocol,
             tls=self._tls if listen.tls == "implicit" else None,
             handshake_s=self._settings.limits.handshake_s,

@@ -26,7 +26,8 @@ from mailauth.config.portal import Portal
 from mailauth.factors.factor import Factor, Hashing
 from mailauth.factors.section import BadSection, Section
 from mailauth.plugins import NoSuchPlugin
-from mailauth.serving.listen import CannotListen, bind
+from mailauth.serving.inherited import Inherited
+from mailauth.serving.listen import CannotListen
 from mailauth.store.engine import Store
 
 if TYPE_CHECKING:
@@ -118,11 +119,16 @@ class WebPortal:
 
 @asynccontextmanager
 async def open_portal(
-    core: Core, tls: ssl.SSLContext | None, carrier: Carrier | None, around: Around = lambda app: app
+    core: Core,
+    tls: ssl.SSLContext | None,
+    carrier: Carrier | None,
+    inherited: Inherited,
+    around: Around = lambda app: app,
 ) -> AsyncIterator[WebPortal]:
     """The portal of the configuration, bound and not yet served. tls: of the mail services.
 
-    carrier: takes mail to owners; None: they are told on the portal only. around: puts something before it.
+    inherited: sockets that are bound already. carrier: takes mail to owners; None: they are told on the portal only.
+    around: puts something before it.
     Raises ConfigError, CannotListen.
     """
     portal = core.settings.portal
@@ -139,7 +145,8 @@ async def open_portal(
     async with AsyncExitStack() as stack:
         house = await _house(stack, core, portal, carrier)
         try:
-            sock = bind(portal.address.host, portal.address.port, reuse_port=portal.reuse_port)
+            address = portal.address
+            sock = inherited.taken_or_bound(address.host, address.port, reuse_port=portal.reuse_port)
         except CannotListen as error:
             raise CannotListen(f"{core.settings.source}: [portal] address: {error}") from None
         stack.callback(sock.close)

@@ -27,7 +27,8 @@ from site_of_tests import free_ports
 
 PATIENCE_S = 30.0
 EXIM_PACKAGES = ("exim4-daemon-heavy", "libmariadb3", "libspf2-2", "libnss-wrapper")
-CACHE = Path.home() / ".cache" / "mailauth-tests" / "exim"
+CYRUS_PACKAGES = ("cyrus-imapd", "cyrus-common", "libxapian30", "libpcre3", "libical3")
+CACHE = Path.home() / ".cache" / "mailauth-tests"
 EXIM_USER = 65534  # what Exim becomes here: nobody
 
 
@@ -65,11 +66,13 @@ def need_cyrus_sasl() -> None:
 @contextlib.contextmanager
 def public_folder() -> Iterator[Path]:
     """A folder that a daemon's own user may enter, with a path short enough for UNIX sockets."""
+    before = os.umask(0o022)  # another test may have served in this process
     folder = Path(tempfile.mkdtemp(prefix="mta", dir="/tmp"))
     folder.chmod(0o755)
     try:
         yield folder
     finally:
+        os.umask(before)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -217,24 +220,23 @@ def connected(port: int, peer: str = "") -> smtplib.SMTP:
 # ---- Exim
 
 
-def exim_root() -> Path:
-    """Where Exim is unpacked; unpacked first, where it is not yet."""
+def unpacked(name: str, packages: tuple[str, ...]) -> Path:
+    """Where a server is unpacked that cannot be installed beside the others; unpacked first, where it is not yet."""
     if os.geteuid() != 0:
-        missing("Exim is started by root alone")
-    root = CACHE / "root"
-    if (CACHE / "done").exists():
+        missing(f"{name} is started by root alone")
+    place = CACHE / name
+    root = place / "root"
+    if (place / "done").exists():
         return root
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        missing("Exim is unpacked from Debian's package, and this is no Debian")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    got = subprocess.run(
-        ["apt-get", "download", *EXIM_PACKAGES], cwd=CACHE, capture_output=True, text=True, check=False
-    )
+        missing(f"{name} is unpacked from Debian's package, and this is no Debian")
+    place.mkdir(parents=True, exist_ok=True)
+    got = subprocess.run(["apt-get", "download", *packages], cwd=place, capture_output=True, text=True, check=False)
     if got.returncode != 0:
-        missing(f"Exim's package cannot be had: {got.stderr}")
-    for package in CACHE.glob("*.deb"):
+        missing(f"{name}'s package cannot be had: {got.stderr}")
+    for package in place.glob("*.deb"):
         subprocess.run(["dpkg", "-x", package, root], check=True)
-    (CACHE / "done").touch()
+    (place / "done").touch()
     return root
 
 
@@ -248,11 +250,12 @@ class Exim:
     folder: Path
     server_socket: str
     certificate: tuple[Path, Path]
+    authenticators: str | None = None  # other than those
     port: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.port = free_ports(1)[0]
-        self._root = exim_root()
+        self._root = unpacked("exim", EXIM_PACKAGES)
         spool = self.folder / "spool"
         spool.mkdir(parents=True)
         os.chown(spool, EXIM_USER, EXIM_USER)
@@ -266,11 +269,15 @@ class Exim:
         return self.folder / "exim.conf"
 
     @property
+    def program(self) -> Path:
+        return self._root / "usr" / "sbin" / "exim4"
+
+    @property
     def log(self) -> Path:
         return self.folder / "spool" / "main.log"
 
     @property
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         libraries = [next(self._root.rglob(name)) for name in ("libmariadb.so.3", "libspf2.so.2")]
         return {
             "PATH": os.environ["PATH"],
@@ -281,7 +288,9 @@ class Exim:
         }
 
     def _text(self) -> str:
-        authenticators = documented("begin authenticators").replace("/run/mailauth/exim", self.server_socket)
+        authenticators = self.authenticators
+        if authenticators is None:
+            authenticators = documented("begin authenticators").replace("/run/mailauth/exim", self.server_socket)
         chain, key = [self.folder / file.name for file in self.certificate]
         return (
             "keep_environment = LD_PRELOAD : LD_LIBRARY_PATH : NSS_WRAPPER_PASSWD : NSS_WRAPPER_GROUP\n"
@@ -298,9 +307,9 @@ class Exim:
         for file in self.certificate:
             shutil.copy(file, self.folder)
             os.chown(self.folder / file.name, EXIM_USER, EXIM_USER)
-        words = [self._root / "usr/sbin/exim4", "-C", self.config, "-bdf", "-oX", f"127.0.0.1:{self.port}"]
+        words = [self.program, "-C", self.config, "-bdf", "-oX", f"127.0.0.1:{self.port}"]
         with (self.folder / "exim.out").open("w") as out:
-            process = subprocess.Popen(words, env=self._environment, stdout=out, stderr=out)
+            process = subprocess.Popen(words, env=self.environment, stdout=out, stderr=out)
         try:
             wait_for_port(self.port, self.folder / "exim.out")
             yield self

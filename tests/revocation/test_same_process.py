@@ -23,6 +23,7 @@ from mailauth.mailbox import maildir
 from mailauth.mailbox import wire as mailbox_wire
 from mailauth.mailbox.delivery import DeliveryFailed
 from mailauth.serving.census import Census
+from mailauth.serving.inherited import Inherited
 from mailauth.serving.listen import Server
 from mailauth.serving.sessions import LiveSessions
 from mailauth.store.changes import Effect
@@ -97,7 +98,7 @@ async def running(folder: Path, url: str = "") -> AsyncIterator[Running]:
     census = Census(1000, 1000)
     async with open_core(site.settings) as core:
         doors = Doors(site.settings, core.verifier, core.passdb, census, None, sessions=core.sessions)
-        listeners = [door for door in doors.open() if door.name.endswith("tls=off") or door.sock.close()]
+        listeners = [door for door in doors.open(Inherited({})) if door.name.endswith("tls=off") or door.sock.close()]
         server = Server(census, listeners)
         await server.start()
         try:

@@ -22,6 +22,7 @@ MEANING = {
     "mailauth.config.values.ConfigError": CONFIGURATION,
     "mailauth.keys.KeyFileError": CONFIGURATION,
     "mailauth.founding.site.CannotWrite": CONFIGURATION,
+    "mailauth.setup.plan.CannotSetUp": CONFIGURATION,
     "mailauth.store.upgrade.SchemaMismatch": CONFIGURATION,
     "mailauth.store.keycheck.WrongKey": CONFIGURATION,
     "mailauth.store.highwater.StoreBehind": CONFIGURATION,

@@ -18,7 +18,7 @@ from mailauth.cli import exits
 
 PURPOSES = {
     "Try it on this machine": ("demo",),
-    "Set up a server": ("init", "serve", "keeper", "config", "db", "key"),
+    "Set up a server": ("init", "serve", "keeper", "setup", "config", "db", "key"),
     "Say who has mail here": ("account", "domain", "site", "import"),
     "Let mail programs in": ("app-password",),
     "Let people in at the web portal": ("factor", "api-token"),

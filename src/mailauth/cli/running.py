@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from mailauth import compose
 from mailauth.cli.opening import check_log, check_mailbox, store_of
 from mailauth.config import Settings
+from mailauth.serving import readiness
 from mailauth.webportal import Around
 
 END_S = 9.0  # service managers ask twice, and the second time they do not ask
@@ -31,10 +32,11 @@ def run(settings: Settings, ready: Callable[[list[str]], None], around: Around =
 
 
 def end_in_time() -> None:
-    """End the process END_S from now at the latest, though a thread of it may hang on what does not answer.
+    """Say that the end has come, and end the process END_S from now at the latest, though a thread of it may hang.
 
     By then every client has been told, and cut; what a store has not taken yet is lost.
     """
+    readiness.tell(readiness.STOPPING)
     timer = threading.Timer(END_S, _end_now)
     timer.daemon = True
     timer.start()

@@ -12,6 +12,8 @@ import socket
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from mailauth.serving.listen import bind
+
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,10 @@ class Inherited:
     def take(self, address: Path | tuple[str, int]) -> socket.socket | None:
         """The one that listens there; None: we have to make it."""
         return self._sockets.pop(address, None)
+
+    def taken_or_bound(self, host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+        """The TCP socket of this address, ours to close. Raises CannotListen."""
+        return self.take((host, port)) or bind(host, port, reuse_port=reuse_port)
 
     def close(self) -> None:
         """Close what nobody has taken, and say so."""

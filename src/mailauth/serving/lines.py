@@ -228,10 +228,9 @@ class LineConnection(asyncio.Protocol):
         self._stop_timer()
         unread, self._held = enter.leftover + self._held, b""
         if self._opened is not None:
-            opened, self._opened = self._opened, None
             self._passage = Passage(transport, self._house.limits, self._gone, is_choked=self._choked)
-            joined = self._passage.open(opened, unread, is_done=self._client_done)
-            self._waiting = self._loop.create_task(self._waited(joined))
+            joined = self._passage.open(self._opened, unread, is_done=self._client_done)
+            self._opened, self._waiting = None, self._loop.create_task(self._waited(joined))
             return
         reader, writer = streams(transport, unread, self._loop, is_choked=self._choked, is_done=self._client_done)
         self._visit = self._loop.create_future()
