@@ -13,7 +13,11 @@ EXTRA_FIELDS = 7  # the place where Dovecot's extra fields begin
 
 
 class BadLine(ValueError):
-    """A line cannot be read. The text says why, and nothing of what stands in it."""
+    """A line cannot be read. The text says why, and nothing of what stands in it. user: whose line it is, or ""."""
+
+    def __init__(self, reason: str, user: str = "") -> None:
+        super().__init__(reason)
+        self.user = user
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +51,12 @@ def _line(raw: bytes) -> Line:
     try:
         text = raw.decode()
     except UnicodeDecodeError:
-        raise BadLine("is not UTF-8") from None
+        raise BadLine("is not UTF-8", raw.partition(b":")[0].decode("utf-8", "replace").strip()) from None
     user, colon, rest = text.partition(":")
     if not user.strip():
         raise BadLine("names no user")
     if not colon:
-        raise BadLine("has no colon behind the user")
+        raise BadLine("has no colon behind the user", user.strip())
     fields = [user.strip(), *rest.split(":", EXTRA_FIELDS - 1)]
     return Line(fields[0], fields[1], _extra(fields[EXTRA_FIELDS:]))
 

@@ -159,20 +159,19 @@ def test_a_domain_administrator_stays_in_his_domains(means, store, root, chief, 
     assert do(chief, Verb.REMOVE_ALIAS, "x@example.test") == BOB
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "postmaster",
-        "Abuse",
-        "HOSTMASTER",
-        "webmaster",
-        "admin",
-        "administrator",
-        "mailer-daemon",
-        "security",
-        "abuse+x",
-    ],
-)
+RESERVED = ("postmaster", "Abuse", "HOSTMASTER", "webmaster", "admin", "administrator", "mailer-daemon", "security")
+
+
+@pytest.mark.parametrize("name", [*RESERVED, "abuse+x"])
+def test_an_account_that_speaks_for_its_domain_is_added_by_the_site_only(means, store, root, chief, name):
+    login = f"{name}@example.test"
+    with pytest.raises(Refused) as refused:
+        do(chief, Verb.ADD_ACCOUNT, login)
+    assert refused.value.why == "reserved-name"
+    assert do(root, Verb.ADD_ACCOUNT, login).login == login.lower()
+
+
+@pytest.mark.parametrize("name", [*RESERVED, "abuse+x"])
 def test_an_alias_that_speaks_for_its_domain_is_given_by_the_site_only(means, store, root, chief, bob, name):
     alias = f"{name}@example.test"
     with pytest.raises(Refused) as refused:
@@ -451,4 +450,21 @@ def test_an_address_that_somebody_had_is_given_out_again_by_a_site_administrator
     with pytest.raises(Refused) as refused:
         do(chief, Verb.ADD_ACCOUNT, BOB, {"recovery_address": "thief@evil.test"})
     assert refused.value.why == "had-before"
+    do(root, Verb.ADD_ACCOUNT, "carl@example.test")
+    with pytest.raises(Refused) as refused:
+        do(chief, Verb.ADD_ALIAS, "carl@example.test", {"alias": BOB})
+    assert refused.value.why == "had-before"
+    assert do(root, Verb.ADD_ALIAS, "carl@example.test", {"alias": BOB}) == BOB
+    do(root, Verb.REMOVE_ALIAS, BOB)
     assert do(root, Verb.ADD_ACCOUNT, BOB).login == BOB
+
+
+@pytest.mark.parametrize(
+    ("verb", "change", "why"),
+    [(Verb.ADD_ACCOUNT, {}, "account-exists"), (Verb.ADD_ALIAS, {"alias": BOB}, "is-account")],
+)
+def test_an_address_that_somebody_has_is_said_to_be_his(means, root, chief, bob, verb, change, why):
+    do(root, Verb.ADD_ACCOUNT, "carl@example.test")
+    with pytest.raises(Refused) as refused:
+        do(chief, verb, BOB if verb is Verb.ADD_ACCOUNT else "carl@example.test", change)
+    assert refused.value.why == why

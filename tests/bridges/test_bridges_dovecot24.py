@@ -112,6 +112,9 @@ def test_a_revoked_password_ends_what_its_own_device_has_open(pair: Pair) -> Non
         assert pop3.file.readline().startswith(b"-ERR [SYS/TEMP]")
         stays.send(b"DONE\r\n")
         assert stays.readline().startswith(b"x OK")
+        closed = pair.site.run("sessions", "close", ALICE)
+        assert f"ended what was open of {ALICE}, by whatever password" in closed.stderr
+        assert stays.readline().startswith(b"* BYE ")
     again = pair.site.run("app-password", "revoke", ALICE, "--label", "laptop")
     assert "Dovecot" not in again.stderr  # it had left: there was nothing to end
 

@@ -10,8 +10,9 @@ from http_said import OTHER_TOKEN, TOKEN, Heard, heard, posted, stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge_stage import built
+from bridge_stage import EVERYWHERE, built
 from mailauth.attempt import Service
+from mailauth.bridges.bridge import Terms
 from mailauth.verdict import Accept, Cause, Defer, Principal, Reason, Reject
 from stage import PRINCIPAL, bytewise, whole
 
@@ -67,6 +68,13 @@ def test_any_password_arrives(password: str) -> None:
     played = stage("http", judge=False)
     played.say(call({**ATTEMPT, "password": password}))
     assert played.attempts[0].credential.password == password
+
+
+def test_what_is_too_long_for_an_address_counts_as_the_bridge_and_is_not_remembered() -> None:
+    terms = Terms("http", clients=EVERYWHERE)
+    long = "fe80::1%" + "x" * 60_000  # an address, but for its length
+    assert [terms.peer(named) for named in (long, "fe80::1%eth0")] == ["bridge:http", "fe80::1"]
+    assert list(terms._peers) == ["fe80::1%eth0"]
 
 
 def test_octets_that_are_not_utf8_have_a_way_in() -> None:

@@ -129,7 +129,9 @@ def test_a_csv_without_its_columns_is_refused_whole(mailauth, tmp_path, head):
 
 MAILBOXES = [  # in one line, as mysqldump writes them
     r"""('alice@example.org','HASH','O\'Hara; (x), \\ ''q''','{\"pop3_access\":\"0\"}','','mailcow',1)""",
-    "('bob@example.org','HASH',NULL,'not json','','mailcow',2)",
+    "('bob@example.org','HASH',NULL,'[]','','mailcow',2)",
+    "('dora@example.org','HASH',NULL,'not json','','mailcow',1)",
+    "('emil@example.org','HASH',NULL,'[1]','','mailcow',1)",
     "('room@example.org','HASH','R',NULL,'location','mailcow',1)",
     "('carol@example.org','','C',NULL,'','ldap',1)",
     "('off@example.org','HASH','',NULL,'','mailcow',0)",
@@ -179,8 +181,9 @@ INSERT INTO `tfa` VALUES ('alice@example.org',1),('bob@example.org',0);
 def test_mailcow_by_its_dump(mailauth, tmp_path):
     path = tmp_path / "mailcow.sql"
     path.write_text(DUMP.replace("HASH", CRYPT))
-    told = imported(mailauth, "mailcow", path)
+    told = imported(mailauth, "mailcow", path, code=65)
     assert (told["added"], told["aliases_added"]) == (4, 1)
+    assert [one["place"] for one in told["bad"]] == ["mailbox dora@example.org", "mailbox emil@example.org"]
     left_out = {(one["place"], one["what"].partition(":")[0]) for one in told["left_out"]}
     assert left_out == {
         ("mailbox alice@example.org", "2 app passwords"),
@@ -307,3 +310,15 @@ def test_many_accounts_are_added_in_batches_and_progress_is_told(mailauth, tmp_p
     assert said.code == 0
     assert "1000 accounts so far" in said.err
     assert "added: 1001" in said.out
+
+
+def test_want_of_memory_is_no_fault_of_a_hash(mailauth, users, monkeypatch):
+    """Else an account would lose its web password to it."""
+
+    def out_of_memory(_: str) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("mailauth.hashing.records.check", out_of_memory)
+    said = mailauth("import", "passwd-file", str(users), "--domain", "example.org", "--without-password")
+    assert said.code not in {0, 65}
+    assert mailauth("account", "list", "--json").json == []

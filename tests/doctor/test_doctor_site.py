@@ -172,6 +172,21 @@ def test_secrets_private_keys_and_the_configuration_are_not_for_others(site: Sit
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_socket_that_systemd_has_made_needs_no_folder_to_write_to() -> None:
+    with public_folder() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        (folder / "private").mkdir(mode=0o700)
+        (folder / "site").mkdir(mode=0o755)
+        path = folder / "private" / "socket"
+        site = made(folder / "site", f'[[bridge]]\nkind = "dovecot-auth"\naddress = "unix:{path}"\n')
+        os.chown(folder / "site" / "mailauth.key", 65534, 65534)
+        assert (
+            f"may not write {folder}/private" in doctor(site, "writable").one("a socket's folder", "problem")["found"]
+        )
+        sock.bind(str(path))
+        assert not doctor(site, "writable").of("a socket's folder")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_what_the_server_s_user_cannot_read_or_write_is_found() -> None:
     with public_folder() as folder:
         site = made(folder)

@@ -14,6 +14,7 @@ from soft_authenticator import SoftAuthenticator, b64, cbor, unb64
 from mailauth import plugins
 from mailauth.factors.factor import Asked, Done, Reason, Wrong
 from mailauth.factors.section import BadSection
+from mailauth.interfaces import BadRecord
 
 SECTION: dict[str, object] = {"rp_id": "mail.example.test", "origins": [PORTAL], "rp_name": "Example 邮箱"}
 FACTOR: Any = plugins.load("factors", "webauthn", SECTION)
@@ -239,6 +240,15 @@ def test_a_signature_of_another_key_under_this_ones_id_is_refused() -> None:
     thief.id, thief.count = key.id, 100
     assert check(thief, state).reason is Reason.WRONG
     assert check(thief, state).state == state
+
+
+@pytest.mark.parametrize("stored", ["", "AA", "!", b64(cbor({1: 2, 3: -7}))])
+def test_a_stored_key_that_cannot_be_read_is_a_fault_and_no_wrong_answer(stored: str) -> None:
+    key = SoftAuthenticator(PORTAL)
+    state = state_with(key)
+    broken = dataclasses.replace(state, keys=(dataclasses.replace(state.keys[0], public_key=stored),))
+    with pytest.raises(BadRecord):
+        check(key, broken)
 
 
 async def test_a_challenge_is_spent_by_the_first_answer_right_or_wrong() -> None:

@@ -347,7 +347,7 @@ class Quiet(asyncio.Transport):
 
 
 def connection(authenticator: object, kind: str = "dovecot-auth", hello: bytes = HELLO_OF_OTHERS, **changes: object):
-    bridge = built(kind)
+    bridge = built(kind, {"admits": lambda shown: True})
     options = {"held": FewHeld(RefusalClock(2.0), 25), "silence_s": bridge.silence_s, **changes}
     house = BridgeHouse("test", bridge.dialogue, authenticator, Census(9, 9), **options)  # type: ignore[arg-type]
     made, transport = BridgeConnection(house), Quiet()
@@ -473,6 +473,24 @@ def test_who_connects_for_one_request_and_does_not_make_it_is_cut_and_who_stays_
         _, transport = connection(Doorman())
         await asyncio.sleep(86_400)
         assert transport.ended_at is None
+
+    virtual_time.run(main())
+
+
+def test_who_goes_on_asking_what_needs_no_judging_is_not_cut() -> None:
+    """Dovecot's policy requests are answered at once, and come by one connection as long as there are any."""
+
+    async def main() -> None:
+        request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+        made, transport = connection(Doorman(), "http", request)
+        for _ in range(9):
+            await asyncio.sleep(60)
+            made.data_received(request)
+        asked_at = virtual_time.now()
+        assert transport.ended_at is None
+        assert len(transport.written) == 10
+        await asyncio.sleep(200)
+        assert transport.ended_at == asked_at + 90.0
 
     virtual_time.run(main())
 

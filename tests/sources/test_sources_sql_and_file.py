@@ -275,7 +275,10 @@ def users(tmp_path: Path) -> Path:
         "near@example.test:{PLAIN}x:::::: allow_nets=10.0.0.0/8\n"
         "empty@example.test::\n"
         "torn@example.test:{NOSUCH}x\n"
+        "bald@example.test\n"
     )
+    with path.open("ab") as more:
+        more.write(b"latin@example.test:{PLAIN}x:1000:1000:Ren\xe9\n")
     return path
 
 
@@ -299,9 +302,11 @@ async def test_who_may_not_log_in_does_not_and_what_cannot_be_said_is_a_fault(us
     for nobody in ("out@example.test", "empty@example.test", "nobody@example.test"):
         assert not await there.check(nobody, b"x")
         assert not await there.check(nobody, b"")
-    for login in ("twin@example.test", "near@example.test", "torn@example.test"):
-        with pytest.raises(BadRecord):
-            await there.check(login, b"x")
+    for local, why in (("twin", "the only one"), ("near", "allow_nets"), ("torn", "NOSUCH"), ("bald", "no colon")):
+        with pytest.raises(BadRecord, match=why):
+            await there.check(f"{local}@example.test", b"x")
+    with pytest.raises(BadRecord, match="not UTF-8"):
+        await there.check("latin@example.test", b"x")
     assert "line 7" in caplog.text
     assert "{PLAIN}" not in caplog.text
 
@@ -310,7 +315,7 @@ async def test_a_change_is_seen_at_once_however_it_is_made(users):
     there = passwords(users)
     assert await there.check(ALICE, WEB)
     before = users.stat()
-    users.write_text(users.read_text().replace("correct horse", "horse correct"))  # of the same length
+    users.write_bytes(users.read_bytes().replace(b"correct horse", b"horse correct"))  # of the same length
     os.utime(users, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert await there.check(ALICE, b"horse correct")
     other = users.with_name("new")

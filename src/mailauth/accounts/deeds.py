@@ -65,13 +65,10 @@ def _set_account(deed: Deed) -> AccountView:
 
 
 def _add_account(deed: Deed) -> mailboxes.Added:
-    """recovery_address, or nothing. It has no web password yet: RESET_PASSWORD has its owner choose one.
-
-    An address that somebody had before may have his mail: only a site administrator gives it to somebody else.
-    """
+    """recovery_address, or nothing. It has no web password yet: RESET_PASSWORD has its owner choose one."""
     login = folded(deed.name)
-    if deed.actor.role is not Role.SITE_ADMIN and _was_somebodys(deed.unit, login):
-        raise Refused(f"{login} was somebody's before: a site administrator can give it out again", "had-before")
+    deed.unit.tx.row(deed.unit.sql.LOCK_DOMAIN, name=login.rpartition("@")[2])  # before the account, as everywhere
+    _refuse_of_site(deed, login)
     added = mailboxes.added_account(deed.unit, login, None)
     if deed.change.get("recovery_address"):
         row = deed.unit.tx.row(deed.unit.sql.ACCOUNT, login=login) or {}
@@ -79,8 +76,24 @@ def _add_account(deed: Deed) -> mailboxes.Added:
     return added
 
 
+def _refuse_of_site(deed: Deed, address: str) -> None:
+    """Raise Refused for what only a site administrator gives to somebody: an address that speaks for its domain
+    (aliases.RESERVED), and one that was somebody's, whose mail may still come to it or lie there."""
+    if deed.actor.role is Role.SITE_ADMIN:
+        return
+    if aliases.is_reserved(address):
+        raise Refused(f"{address} speaks for its domain: a site administrator can give it to somebody", "reserved-name")
+    if _was_somebodys(deed.unit, address):
+        raise Refused(f"{address} was somebody's before: a site administrator can give it out again", "had-before")
+
+
 def _was_somebodys(unit: Unit, login: str) -> bool:
-    """Whether there was such an account: the audit log forgets, above all who was erased, and his mail may be there."""
+    """Whether there was such an account, and is none now.
+
+    The audit log forgets, above all who was erased, and his mail may be there.
+    """
+    if unit.tx.row(unit.sql.LOCK_ACCOUNT, login=login) is not None:
+        return False
     removed = unit.tx.row(unit.sql.REMOVED, digest=removed_digest(login))
     return removed is not None or bool(unit.tx.row(unit.sql.AUDIT["login"], login=login, at=0.0, row_id=0, page=1))
 
@@ -152,13 +165,12 @@ def _sign_out(deed: Deed) -> int:
 
 
 def _add_alias(deed: Deed) -> str:
-    """alias. One that speaks for its domain (aliases.RESERVED) is given by a site administrator."""
+    """alias."""
     alias = folded(str(deed.change.get("alias", "")))
     domain = deed.unit.tx.row(deed.unit.sql.LOCK_DOMAIN, name=alias.rpartition("@")[2])
     if domain is None or denied(deed.actor, Verb.ADD_ALIAS, Target(domain_id=domain["id"])) is not None:
         raise Refused(f"{alias} is not in one of your domains", "not-your-domain")
-    if aliases.is_reserved(alias) and deed.actor.role is not Role.SITE_ADMIN:
-        raise Refused(f"{alias} speaks for its domain: a site administrator can give it to somebody", "reserved-name")
+    _refuse_of_site(deed, alias)
     aliases.added_alias(deed.unit, deed.row["login"], alias)
     return alias
 

@@ -124,7 +124,7 @@ class Import:
         try:
             if record:
                 records.check(record)
-        except (BadRecord, ImportError, MemoryError) as bad:
+        except (BadRecord, ImportError) as bad:
             if not self.without_password:
                 report.bad.append(Finding(entry.place, login, f"its hash cannot be used: {bad}"))
                 return None

@@ -23,6 +23,7 @@ SERVICES = {
     **dict.fromkeys(("pop3", "pop3s", "pop"), Service.POP3),
     **dict.fromkeys(("smtp", "smtps", "submission", "submissions"), Service.SMTP),
 }
+MAX_ADDRESS_CHARS = 64  # 45 of an IPv6 address, and a scope id
 MOST_PEERS = 8192  # addresses of which it is remembered what they count as
 NOT_SERVED = "asks for a service that it does not serve (services, other_service of its [[bridge]]); it is told: later"
 
@@ -54,6 +55,8 @@ class Terms:
         """The source that a login counts for: the client, if the host names one it may name; else the bridge."""
         peer = self._peers.get(named)
         if peer is None:
+            if len(named) > MAX_ADDRESS_CHARS:
+                return BRIDGE + self.name
             if len(self._peers) >= MOST_PEERS:
                 self._peers.clear()
             peer = self._peers[named] = self._source(address_text(named))

@@ -35,6 +35,8 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
+from mailauth.interfaces import BadRecord
+
 MAX_CREDENTIAL_CHARACTERS = 65536
 TIMEOUT_MS = 300_000  # the browser's; Web Authentication section 15.1 recommends five minutes at least
 
@@ -129,9 +131,7 @@ def attested(site: Site, challenge: bytes, response: str) -> Made:
             expected_rp_id=site.rp_id,
             expected_origin=list(site.origins),
         )
-        decoded_public_key_to_cryptography(
-            decode_credential_public_key(verified.credential_public_key)
-        )  # it can verify
+        _verifying(verified.credential_public_key)
     except _BAD_INPUT:
         raise Unacceptable from None
     if site.verification == "required" and not verified.user_verified:
@@ -150,7 +150,8 @@ def credential_id(response: str) -> str:
 
 
 def asserted(site: Site, challenge: bytes, response: str, public_key: str) -> int:
-    """The sign count of a good answer, which the caller compares. Raises Unacceptable."""
+    """The sign count of a good answer, which the caller compares. Raises Unacceptable; BadRecord: our key is broken."""
+    stored_key = _readable(public_key)
     try:
         credential = parse_authentication_credential_json(_bounded(response))
         _same_origin(credential.response.client_data_json)
@@ -159,7 +160,7 @@ def asserted(site: Site, challenge: bytes, response: str, public_key: str) -> in
             expected_challenge=challenge,
             expected_rp_id=site.rp_id,
             expected_origin=list(site.origins),
-            credential_public_key=base64url_to_bytes(public_key),
+            credential_public_key=stored_key,
             credential_current_sign_count=0,
         )
     except _BAD_INPUT:
@@ -167,6 +168,21 @@ def asserted(site: Site, challenge: bytes, response: str, public_key: str) -> in
     if site.verification == "required" and not verified.user_verified:
         raise Unacceptable(unverified=True)
     return verified.new_sign_count
+
+
+def _readable(public_key: str) -> bytes:
+    """What was stored, if it can verify anything: were it broken, every answer would look wrong."""
+    try:
+        stored = base64url_to_bytes(public_key)
+        _verifying(stored)
+    except _BAD_INPUT:
+        raise BadRecord("the public key of a stored credential cannot be read") from None
+    return stored
+
+
+def _verifying(public_key: bytes) -> None:
+    """Raise one of _BAD_INPUT unless it is a key that can verify."""
+    decoded_public_key_to_cryptography(decode_credential_public_key(public_key))
 
 
 def _bounded(response: str) -> str:

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import Any, Protocol, Self
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mailauth.interfaces import BadRecord, UnknownKey
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 NONCE_BYTES = 12
 DIGEST_BYTES = 16
@@ -90,13 +90,15 @@ class Box:
         key_id = self._keys.newest
         subkey = self._subkey(purpose, key_id)
         nonce = blake2b(_joined(random, self._context(purpose), plain), digest_size=NONCE_BYTES, key=subkey).digest()
-        return Sealed(purpose, key_id, nonce + ChaCha20Poly1305(subkey).encrypt(nonce, plain, self._context(purpose)))
+        return Sealed(purpose, key_id, nonce + _cipher(subkey).encrypt(nonce, plain, self._context(purpose)))
 
     def open(self, purpose: str, sealed: Sealed) -> bytes:
         """Raises UnknownKey; BadRecord: it was sealed for something or somebody else, or changed."""
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415  as in _cipher
+
         if sealed.purpose != purpose:
             raise BadRecord(f"a sealed value is of {sealed.purpose}, not of {purpose}")
-        cipher = ChaCha20Poly1305(self._subkey(purpose, sealed.key_id))
+        cipher = _cipher(self._subkey(purpose, sealed.key_id))
         nonce, ciphertext = sealed.value[:NONCE_BYTES], sealed.value[NONCE_BYTES:]
         try:
             return cipher.decrypt(nonce, ciphertext, self._context(purpose))
@@ -126,6 +128,15 @@ class Box:
 
     def _context(self, purpose: str) -> bytes:
         return _joined(self.account.encode(), purpose.encode())
+
+
+def _cipher(subkey: bytes) -> ChaCha20Poly1305:
+    """RFC 8439."""
+    from cryptography.hazmat.primitives.ciphers.aead import (  # noqa: PLC0415  40 ms; most commands seal nothing
+        ChaCha20Poly1305,
+    )
+
+    return ChaCha20Poly1305(subkey)
 
 
 def resealed(state: Any, box: Box, draw: Callable[[str, int], bytes]) -> Any:

@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from mailauth.imports.entry import Alias, CannotRead, Entry, Item, Items, LeftOut, Tables, is_on, services
+from mailauth.imports.entry import Alias, CannotRead, Entry, Item, Items, LeftOut, Tables, Unread, is_on, services
 
 Row = dict[str, "str | None"]
 
@@ -56,6 +56,9 @@ def mailcow(tables: Tables) -> Items:
         left_out += _counted(factors[login], "second factors", "enrol them anew at the portal")
         left_out += _told(outside, f"a web password, which {row.get('authsource')} keeps: see docs/sources.md")
         switches = _switches(row.get("attributes"))
+        if switches is None:
+            yield Unread(place, "has attributes that cannot be read, so nobody knows which services are switched off")
+            continue
         yield Entry(
             *(place, login, "" if outside else row.get("password") or ""),
             enabled=is_on(row.get("active")) and _domain(login) not in closed,
@@ -108,12 +111,15 @@ def _told(condition: object, what: str) -> tuple[str, ...]:
     return (what,) if condition else ()
 
 
-def _switches(attributes: str | None) -> dict[str, str]:
+def _switches(attributes: str | None) -> dict[str, str] | None:
+    """None: they cannot be read."""
     try:
-        read = json.loads(attributes or "{}")
-    except ValueError:
+        read = json.loads(attributes or "null")
+    except (ValueError, RecursionError):
+        return None
+    if read is None or read == []:  # PHP's spelling of an object without members
         return {}
-    return {key: str(value) for key, value in read.items()} if isinstance(read, dict) else {}
+    return {key: str(value) for key, value in read.items()} if isinstance(read, dict) else None
 
 
 def _aliases(tables: Tables, address: str, goto: str) -> Iterator[Item]:

@@ -177,6 +177,7 @@ class BridgeConnection(asyncio.Protocol):
     def _send(self) -> None:
         if self._unsent:
             unsent, self._unsent = self._unsent, []
+            self._quiet_since = self._loop.time()
             if self._transport is not None and not self._transport.is_closing():
                 self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
 
@@ -252,7 +253,6 @@ class BridgeConnection(asyncio.Protocol):
             return
         if type(outcome) is Accept:
             self._house.census.logged_in(self)  # others go first where room is needed
-        self._quiet_since = self._loop.time()
         self._do(self._dialogue.judged(ticket, outcome))
 
     def _reset(self, transport: asyncio.Transport) -> None:

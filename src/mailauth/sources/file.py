@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """What one reading came to. version: of the file; by_login: None for a user that two lines name."""
+    """What one reading came to. version: of the file; by_login: BadLine for a user of whom nothing can be said."""
 
     version: tuple[int, ...]
-    by_login: Mapping[str, Line | None]
+    by_login: Mapping[str, Line | BadLine]
 
 
 @dataclass(slots=True)
@@ -53,8 +53,8 @@ class FileSource:
         if login not in users.by_login:
             return False
         line = users.by_login[login]
-        if line is None:
-            raise BadRecord("two lines of the file name this user")
+        if isinstance(line, BadLine):
+            raise BadRecord(f"the user's line {line}")
         if "allow_nets" in line.extra:
             raise BadRecord("the user's line has allow_nets, which nobody here looks at")
         if not line.password or "nologin" in line.extra:
@@ -84,12 +84,12 @@ class FileSource:
         raw = place.read_bytes()
         if not raw.strip() or _version(place) != version:
             raise SourceUnavailable(f"{place}: empty, or being written at this moment")
-        by_login: dict[str, Line | None] = {}
+        by_login: dict[str, Line | BadLine] = {}
         for number, line in passwdfile.lines(raw):
             if isinstance(line, BadLine):
                 log.warning("%s: line %d is left out: it %s", place, number, line)
-            elif (login := self._login(line.user)) is not None:
-                by_login[login] = None if login in by_login else line
+            if (login := self._login(line.user)) is not None:
+                by_login[login] = BadLine("is not the only one that names this user") if login in by_login else line
         settled = time.time_ns() - max(version[3:]) > SETTLED_NS
         return Users(version if settled else (), by_login)
 

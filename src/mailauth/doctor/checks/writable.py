@@ -37,13 +37,21 @@ def _wanted(case: Case) -> Iterator[tuple[str, Path, int]]:
         yield "store", file, WRITE
         yield "the store's folder", file.parent, WRITE | ENTER
     yield "the key file's folder", settings.key.file.absolute().parent, WRITE | ENTER
-    if settings.listen:
+    if settings.listen and settings.mailbox.kind == "maildir":
         yield "mailboxes", settings.mailbox.path.absolute(), WRITE | ENTER
     if settings.log.file is not None:
         yield "log", settings.log.file.absolute(), WRITE
-    for bridge in settings.bridge:
-        if isinstance(bridge.address, UnixPath):
-            yield "a socket's folder", bridge.address.path.absolute().parent, WRITE | ENTER
+    sockets = [bridge.address.path for bridge in settings.bridge if isinstance(bridge.address, UnixPath)]
+    for folder in dict.fromkeys([path.absolute().parent for path in sockets if not _is_made_for(case, path)]):
+        yield "a socket's folder", folder, WRITE | ENTER
+
+
+def _is_made_for(case: Case, path: Path) -> bool:
+    """Whether somebody else, systemd, has made this socket and hands it over."""
+    try:
+        return path.is_socket() and path.stat().st_uid != case.server.uid
+    except OSError:
+        return False
 
 
 CHECK = Check(50, "places to write", _examine)
