@@ -30,6 +30,7 @@ from mailauth.hashing.argon2id import Argon2id
 from mailauth.keys import KeyRing
 from mailauth.listeners import Doors
 from mailauth.serving.census import Census
+from mailauth.serving.inherited import Inherited
 from mailauth.serving.listen import Server as Listeners
 from mailauth.store.changes import Effect
 from mailauth.store.engine import Store, Transaction, open_store
@@ -144,7 +145,7 @@ class Place:
         settings, census = config.load(self.layout.config), Census(1000, 1000)
         async with open_core(settings) as core:
             doors = Doors(settings, core.verifier, core.passdb, census, None, sessions=core.sessions)
-            listeners = Listeners(census, doors.open())
+            listeners = Listeners(census, doors.open(Inherited({})))
             await listeners.start()
             try:
                 return await asyncio.to_thread(self.rounds)

@@ -116,7 +116,9 @@ def _address(seen: Trial, right: Tried) -> Iterator[Finding]:
     others = sorted({row.peer for row in seen.accepted if row.service == door.service and row.peer not in sources})
     if not others:
         yield problem(
-            str(door), "it lets in, and mailauth was not asked", "it asks something else, too: look at its passdbs"
+            str(door),
+            "it lets in, and mailauth was not asked",
+            "it asks something else, too, or remembers passwords: look at its passdbs and caches",
         )
         return
     told = f"a login from {right.source} arrives as from {', '.join(others)}: {HIDDEN}"
