@@ -16,14 +16,13 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from mail_daemons import documented, missing, wait_for_port
+from mail_daemons import documented, missing, one_at_a_time, wait_for_port
 
 from mailauth.attempt import Service
 from site_of_tests import free_ports
 
 RELEASE = "trixie"
 PACKAGES = "dovecot-core,dovecot-imapd,dovecot-pop3d,dovecot-auth-lua"
-CACHE = Path.home() / ".cache" / "mailauth-tests" / "dovecot-2.4"
 PATIENCE_S = 40.0
 
 
@@ -33,18 +32,22 @@ def root() -> Path:
         missing("Dovecot is started by root alone")
     if shutil.which("debootstrap", path="/usr/sbin") is None:
         missing("debootstrap is not installed")
-    there = CACHE / "root"
-    if (CACHE / "done").exists():
+    with one_at_a_time("dovecot-2.4") as place:
+        return _fetched(place)
+
+
+def _fetched(place: Path) -> Path:
+    there = place / "root"
+    if (place / "done").exists():
         return there
-    shutil.rmtree(CACHE, ignore_errors=True)
-    CACHE.mkdir(parents=True)
+    shutil.rmtree(there, ignore_errors=True)
     asked = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
     sites = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()
     words = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", RELEASE, str(there), sites[0]]
     got = subprocess.run(words, capture_output=True, text=True, check=False)
     if got.returncode != 0:
         pytest.skip(f"Dovecot 2.4 cannot be had: {got.stdout[-200:]}{got.stderr[-200:]}")
-    (CACHE / "done").touch()
+    (place / "done").touch()
     return there
 
 

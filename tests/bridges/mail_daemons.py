@@ -7,6 +7,7 @@ Postfix's, is only unpacked.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import re
@@ -220,17 +221,30 @@ def connected(port: int, peer: str = "") -> smtplib.SMTP:
 # ---- Exim
 
 
+@contextlib.contextmanager
+def one_at_a_time(name: str) -> Iterator[Path]:
+    """The folder in which a server is kept from one run to the next; tests beside these wait until it is there."""
+    place = CACHE / name
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield place
+
+
 def unpacked(name: str, packages: tuple[str, ...]) -> Path:
     """Where a server is unpacked that cannot be installed beside the others; unpacked first, where it is not yet."""
     if os.geteuid() != 0:
         missing(f"{name} is started by root alone")
-    place = CACHE / name
+    with one_at_a_time(name) as place:
+        return _unpacked(name, packages, place)
+
+
+def _unpacked(name: str, packages: tuple[str, ...], place: Path) -> Path:
     root = place / "root"
     if (place / "done").exists():
         return root
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         missing(f"{name} is unpacked from Debian's package, and this is no Debian")
-    place.mkdir(parents=True, exist_ok=True)
     got = subprocess.run(["apt-get", "download", *packages], cwd=place, capture_output=True, text=True, check=False)
     if got.returncode != 0:
         missing(f"{name}'s package cannot be had: {got.stderr}")
