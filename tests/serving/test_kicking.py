@@ -340,6 +340,23 @@ async def test_who_is_not_reached_is_told_of_and_tried_until_it_is(
     assert not caplog.records
 
 
+async def test_who_was_let_in_a_moment_ago_is_looked_for_once_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Dovecot has answered before it knows of a session that it is opening."""
+    monkeypatch.setattr(kicking, "PAUSES_S", (0.01,))
+    doveadm = Doveadm(empty=True)
+    kicker = Kicker(doveadm, by_app_password=True)  # type: ignore[arg-type]
+    assert await kicker.changed([REVOKED]) == {}
+    doveadm.empty = False
+    await eventually(lambda: f"what was open of {ALICE} has been ended" in caplog.text)
+    assert doveadm.kicked == [("7", "user_app"), ("8", "user_app")] * 2
+    caplog.clear()
+    await kicker.changed([REVOKED])
+    await kicker.close()
+    assert not caplog.records  # it was reached
+
+
 async def test_at_the_end_it_is_said_what_stays_open(caplog: pytest.LogCaptureFixture) -> None:
     kicker = Kicker(Doveadm(away=True))  # type: ignore[arg-type]
     await kicker.changed([REVOKED])

@@ -59,6 +59,13 @@ class Doveadm(Protocol):
     async def forget(self, user: str, timeout_s: float) -> None: ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wanted:
+    """One try that is wanted: each is another, also of the same target."""
+
+    is_second_look: bool
+
+
 @dataclass(slots=True)
 class Kicker:
     """One Dovecot's. by_app_password: whether it can tell by which app password a session was opened (2.4).
@@ -69,7 +76,7 @@ class Kicker:
     doveadm: Doveadm
     by_app_password: bool = False
     whence: Whence | None = None
-    _waiting: dict[Target, object] = field(default_factory=dict)  # and by what, so that a later one is told apart
+    _waiting: dict[Target, _Wanted] = field(default_factory=dict)
     _task: asyncio.Task[None] | None = None
 
     async def changed(self, changes: Sequence[Change]) -> Mapping[int, Answer]:
@@ -101,7 +108,7 @@ class Kicker:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for target in self._waiting:
+        for target in [target for target, wanted in self._waiting.items() if not wanted.is_second_look]:
             log.error(
                 "%s was not reached: what is open of %s stays open until mailauth starts again", self._name, target.mask
             )
@@ -133,23 +140,26 @@ class Kicker:
 
     async def _ended(self, target: Target, give_up_at: float) -> str:
         try:
-            if not await self._end(target, give_up_at - asyncio.get_running_loop().time()):
-                return ""
+            ended = await self._end(target, give_up_at - asyncio.get_running_loop().time())
         except (NotReached, TimeoutError) as fault:
             why = str(fault) or "no answer in time"
             log.error("%s: what is open of %s cannot be ended now: %s", self._name, target.mask, why)
             self._try_again(target)
             lasts = f"sessions of {target.mask} may still be open, it is tried until they end: {why}"
             return f"{NOT_YET}{self._name}: {lasts}"
+        if target.app_passwords or not ended:  # one that was let in a moment ago may not be among its sessions yet
+            self._try_again(target, is_second_look=True)
+        if not ended:
+            return ""
         whence = "" if target.addresses is None else f" from {', '.join(target.addresses)}"
         which = "by these app passwords" if target.app_passwords else "by whatever password"
         return f"{ELSEWHERE}{self._name}: ended what was open of {target.mask}{whence}, {which}"
 
-    def _try_again(self, target: Target) -> None:
+    def _try_again(self, target: Target, *, is_second_look: bool = False) -> None:
         if len(self._waiting) >= MOST_WAITING:
             self._waiting.clear()
             target = Target(EVERYBODY)
-        self._waiting[target] = object()
+        self._waiting[target] = _Wanted(is_second_look)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
 

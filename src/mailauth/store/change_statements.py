@@ -48,7 +48,7 @@ _known = update(processes).where(processes.c.id == bindparam("row_id"), processe
 SET_APPLIED = _known.values(applied=bindparam("applied"))
 GIVE_PROCESS_UP = _known.where(processes.c.applied < bindparam("number")).values(applied=literal_column("-1"))
 REMOVE_PROCESS = delete(processes).where(processes.c.id == bindparam("row_id"))
-PRUNE_PROCESSES = delete(processes).where(processes.c.applied < _ZERO)
+PRUNE_PROCESSES = delete(processes).where(processes.c.applied < _ZERO, processes.c.started_at < bindparam("before"))
 
 ADD_ANSWER = (
     insert(answers).inline().values({name: bindparam(name) for name in ("number", "process_id", "ended", "report")})

@@ -184,12 +184,12 @@ def drop_answers(store: Store, number: int) -> None:
 
 
 def prune(store: Store, now: float) -> None:
-    """Delete changes that have been kept long enough, with their answers, and processes that were given up.
+    """Delete changes that have been kept long enough, with their answers, and old processes that were given up.
 
     Raises StoreUnavailable.
     """
     with store.transaction() as tx:
-        tx.write(store.sql.PRUNE_PROCESSES)
+        tx.write(store.sql.PRUNE_PROCESSES, before=now - KEPT_S)
         tx.write(store.sql.PRUNE_CHANGES, before=now - KEPT_S)
         tx.write(store.sql.PRUNE_ANSWERS)
 

@@ -115,7 +115,7 @@ ADD_PROCESS = 'INSERT INTO processes (id, host, pid, started_at, applied) VALUES
 SET_APPLIED = 'UPDATE processes SET applied=:applied WHERE processes.id = :row_id AND processes.applied >= 0'
 GIVE_PROCESS_UP = 'UPDATE processes SET applied=-1 WHERE processes.id = :row_id AND processes.applied >= 0 AND processes.applied < :number'
 REMOVE_PROCESS = 'DELETE FROM processes WHERE processes.id = :row_id'
-PRUNE_PROCESSES = 'DELETE FROM processes WHERE processes.applied < 0'
+PRUNE_PROCESSES = 'DELETE FROM processes WHERE processes.applied < 0 AND processes.started_at < :before'
 ADD_ANSWER = 'INSERT INTO answers (number, process_id, ended, report) VALUES (:number, :process_id, :ended, :report)'
 ANSWERS = 'SELECT answers.number, answers.process_id, answers.ended, answers.report FROM answers WHERE answers.number >= :first AND answers.number <= :last ORDER BY answers.number, answers.process_id'
 DROP_ANSWERS = 'DELETE FROM answers WHERE answers.number = :number'
