@@ -143,7 +143,8 @@ def test_a_port_in_use_names_the_portal_and_nothing_is_served(tmp_path: Path) ->
     with serving("serve", "--config", str(layout.config)) as first:
         first.wait_for("listening portal")
         text = layout.config.read_text()
-        layout.config.write_text(text.replace("127.0.0.1:1", "127.0.0.2:1"))
+        moved = text.replace('"127.0.0.1:', '"127.0.0.2:')
+        layout.config.write_text(moved.replace(f"127.0.0.2:{8080 + offset}", f"127.0.0.1:{8080 + offset}"))
         with serving("serve", "--config", str(layout.config)) as second:
             second.wait_for("[portal] address: cannot listen on")
             second.process.wait(timeout=30)
