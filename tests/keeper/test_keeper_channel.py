@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import socket
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -117,6 +119,50 @@ async def test_a_connection_whose_frame_is_none_is_closed() -> None:
         await eventually(lambda: end.ended == 1)
         assert other.recv(1) == b""
     end.close()
+
+
+async def test_what_is_no_connection_ends_it_and_is_closed() -> None:
+    ours, theirs = socket.socketpair()
+    end = End(theirs)
+    reading, writing = os.pipe()
+    with ours:
+        socket.send_fds(ours, [HEAD.pack(2, True) + b"{}"], [reading, theirs.fileno()])
+        os.close(reading)
+        await eventually(lambda: end.ended == 1)
+        assert end.received == []
+        with pytest.raises(BrokenPipeError):  # nobody reads from it any more
+            os.write(writing, b"x")
+        os.close(writing)
+        assert ours.recv(1) == b""
+    end.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others say nothing of what was lost")
+async def test_without_a_descriptor_one_connection_is_lost_and_nothing_else() -> None:
+    ours, theirs = socket.socketpair()
+    one, other = End(ours), End(theirs)
+    carried, far = socket.socketpair()
+    with far, named(b"next") as after:
+        one.channel.send({"number": 1}, carried)
+        free = os.dup(0)  # the lowest that there is
+        os.close(free)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            other.channel._readable()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert other.received == [({"number": 1}, None)]
+        assert far.recv(1) == b""
+        one.channel.send({"number": 2}, after.dup())
+        await eventually(lambda: len(other.received) == 2)
+        message, came = other.received[1]
+        assert message == {"number": 2}
+        assert came is not None
+        assert came.recv(100) == b"next"
+        assert (one.ended, other.ended) == (0, 0)
+    one.close()
+    other.close()
 
 
 async def test_who_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -> None:

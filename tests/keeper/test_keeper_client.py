@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -185,6 +186,35 @@ async def test_one_that_cannot_begin_is_no_keeper(keeper: StandIn, told: str, mo
     with pytest.raises(NoKeeper, match=told):
         async with asking(keeper):
             pass
+
+
+async def test_nobody_is_left_waiting_for_a_keeper_that_cannot_be_summoned() -> None:
+    """Its greeting is waited for by nobody, so nothing may be said of it when all ends."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+
+    async def summon() -> socket.socket:
+        raise NoKeeper("it cannot be started")
+
+    found = Asking(summon)
+    with pytest.raises(NoKeeper, match="it cannot be started"):
+        await found.start()
+    await found.close()
+    del found
+    gc.collect()
+    assert told == []
+
+
+async def test_who_waits_for_a_keeper_that_is_gone_at_once_waits_for_the_next() -> None:
+    keeper = StandIn(lambda _: ({"yes": True}, None), refuse=1)
+    async with asking(keeper) as found:
+        keeper.die()
+        await eventually(lambda: found._channel is None)
+        waiting = asyncio.create_task(found.ask({"do": "offer"}))
+        await asyncio.sleep(0)
+        found._there.set()  # there was one, and before anybody had his turn it was gone
+        found._there.clear()
+        assert await waiting == ({"id": 1, "yes": True}, None)
 
 
 async def test_one_that_hands_nothing_over_is_of_no_use() -> None:

@@ -28,7 +28,8 @@ Message = dict[str, Any]
 
 
 class Channel:
-    """One end. received: gets each message, and the connection that came with it, which is then its own.
+    """One end. received: gets each message, and the connection that came with it, which is then its own; None also
+    where one was sent and there was no descriptor left for it.
 
     ended: called once, when the other side has gone or cannot be understood; not after `close`.
     """
@@ -44,7 +45,7 @@ class Channel:
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._heard = bytearray()
-        self._carried: deque[socket.socket] = deque()  # came, and their frames did not yet
+        self._carried: deque[socket.socket | None] = deque()  # came, and their frames did not yet; None: was lost
         self._queue: deque[tuple[bytes, socket.socket | None]] = deque()
         self._is_open = True
         sock.setblocking(False)
@@ -122,17 +123,28 @@ class Channel:
         except OSError:
             self._end()
             return
+        is_whole = not flags & socket.MSG_CTRUNC
+        if not ancillary and not is_whole:  # we have no descriptor left: this one session cannot be had, and no more
+            self._carried.append(None)
+            is_whole = True
         for level, kind, rights in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                self._take(rights[: len(rights) - len(rights) % size])
+                is_whole &= self._take(rights[: len(rights) - len(rights) % size])
         self._heard += data
-        if not data or flags & socket.MSG_CTRUNC or not self._understood():
+        if not data or not is_whole or not self._understood():
             self._end()
 
-    def _take(self, rights: bytes) -> None:
+    def _take(self, rights: bytes) -> bool:
+        """Keep what came until its frames are there; False: something among it is no connection."""
+        is_all = True
         for descriptor in array.array("i", rights):
             os.set_inheritable(descriptor, False)
-            self._carried.append(socket.socket(fileno=descriptor))
+            try:
+                self._carried.append(socket.socket(fileno=descriptor))
+            except OSError:
+                os.close(descriptor)
+                is_all = False
+        return is_all
 
     def _understood(self) -> bool:
         """Hand on all whole frames; False: this is none."""

@@ -66,8 +66,8 @@ class Asking:
         is_taken = False
         try:
             async with asyncio.timeout(timeout_s):
-                await self._there.wait()
-                assert self._channel is not None  # noqa: S101  that is what was waited for
+                while self._channel is None:  # it may be gone again before who waits for it has his turn
+                    await self._there.wait()
                 self._open[number] = waiting
                 self._channel.send({"id": number, **message})
                 answer, carried = await waiting
@@ -87,12 +87,11 @@ class Asking:
     async def _connect(self) -> None:
         """Raises NoKeeper."""
         self._over.clear()
-        greeted: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._open[GREETING] = greeted
         try:
             sock = await self._summon()
         except OSError as error:  # no descriptor is left
             raise NoKeeper(f"it cannot be connected to: {error.strerror}") from None
+        greeted = self._open[GREETING] = asyncio.get_running_loop().create_future()
         channel = Channel(sock, self._received, self._ended)
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -191,7 +190,9 @@ class KeptBackends:
         except NoKeeper as fault:
             raise BackendUnavailable(str(fault)) from None
         if sock is None:
-            raise BackendUnavailable("the keeper has handed nothing over; are both of one version?")
+            raise BackendUnavailable(
+                "the keeper has handed nothing over; has this process descriptors left, and are both of one version?"
+            )
         sock.setblocking(False)
         return Opened(sock, tuple(answer["capabilities"]), base64.b64decode(answer["unread"]))
 
