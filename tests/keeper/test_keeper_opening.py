@@ -18,9 +18,11 @@ from mailauth.backends.backend import Routes
 from mailauth.gateways.doveadm import NotReached
 from mailauth.keeper import keeper as keeper_module
 from mailauth.keeper.client import KeptBackends, NoKeeper
+from mailauth.keeper.connecting import Connection
 from mailauth.keeper.doveadm import KeptDoveadm
 from mailauth.keeper.keeper import Keeper
 from mailauth.serving.backing import BackendUnavailable, Opened
+from mailauth.serving.bridging import RESET_AT_CLOSE
 from servers import client_tls, server_tls
 from site_of_tests import free_ports
 from wire import eventually
@@ -198,6 +200,35 @@ async def test_who_leaves_altogether_is_not_waited_for_and_his_last_words_are_pa
     assert server.last == b"x LOGOUT\r\n"
 
 
+@pytest.mark.parametrize("is_full", [True, False], ids=["full", "half closed"])
+async def test_a_server_that_neither_reads_nor_ends_keeps_nothing_of_who_has_left(
+    is_full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailauth.keeper.pump.LOOK_S", 0.05)
+    server = Deaf()
+    with server.listening:
+        server.start()
+        port = server.listening.getsockname()[1]
+        keeper = keeper_of(backend(imap=f"127.0.0.1:{port}", **how(tls=True)), context=client_tls())
+        async with asked(keeper) as asking:
+            opened = await KeptBackends(asking).open(attempt(), principal())
+            (pump,) = keeper._pumps
+            if is_full:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.5):  # as much as goes
+                        await asyncio.get_running_loop().sock_sendall(opened.sock, bytes(2**26))
+                await eventually(lambda: bool(pump._to_net))
+            else:
+                opened.sock.shutdown(socket.SHUT_WR)
+                await eventually(lambda: pump._net_shut)
+            await asyncio.sleep(0.2)  # whoever is there and waits is left in peace
+            assert keeper._pumps == {pump}
+            opened.sock.close()
+            await eventually(lambda: not keeper._pumps)
+            server.over.set()
+            await asyncio.to_thread(server.join)
+
+
 async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     pass
 
@@ -256,6 +287,25 @@ async def test_who_is_not_there_is_not_reached() -> None:
             await backends.open(attempt(), principal())
         with pytest.raises(BackendUnavailable, match="not reached: "):
             await backends.open(attempt(Service.POP3), principal())
+
+
+async def test_a_connection_that_is_reset_at_once_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        to = Connection.to
+
+        async def reset(host: str, port: int) -> Connection:
+            connection = await to(host, port)
+            there, _ = listening.accept()
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+            there.close()
+            return connection
+
+        monkeypatch.setattr(Connection, "to", reset)
+        async with kept_backends(backend(imap=f"127.0.0.1:{listening.getsockname()[1]}")) as backends:
+            with pytest.raises(
+                BackendUnavailable, match=r"^back end here, imap at 127\.0\.0\.1:\d+: the connection was lost"
+            ):
+                await backends.open(attempt(), principal())
 
 
 async def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,6 +188,8 @@ class Keeper:
             fault = "has not let us in in time"
         except (NoConnection, Fault) as error:
             fault = str(error)
+        except OSError as error:  # a connection that was reset has no address any more
+            fault = f"the connection was lost: {error.strerror or type(error).__name__}"
         raise Fault(f"back end {kept.backend.name}, {service} at {host}:{port}: {fault}")
 
     # ---- kick and flush

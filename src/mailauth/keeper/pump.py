@@ -14,6 +14,8 @@ from collections.abc import Callable
 
 from mailauth.keeper.connecting import READ_BYTES, Connection
 
+LOOK_S = 60.0  # while a pair is not read, its end is not seen: so often somebody looks whether anybody is there
+
 
 class Pump:
     """Runs from `start` on by itself, until both directions have ended. gone: called then, once.
@@ -32,6 +34,7 @@ class Pump:
         self._net_ended = self._pair_ended = False  # nothing more comes from there
         self._net_shut = self._pair_shut = False  # nothing more goes there
         self._watched: dict[socket.socket, tuple[bool, bool]] = {}
+        self._looking: asyncio.TimerHandle | None = None
         self._is_open = True
         pair.setblocking(False)
 
@@ -43,6 +46,8 @@ class Pump:
         """End it in both directions."""
         if self._is_open:
             self._is_open = False
+            if self._looking is not None:
+                self._looking.cancel()
             for sock in (self._net, self._pair):
                 self._watch(sock, reading=None, writing=None)
                 sock.close()
@@ -117,6 +122,16 @@ class Pump:
         may_read_pair = not self._pair_ended and not self._to_net
         self._watch(self._net, reading=self._from_net if may_read_net else None, writing=self._writer(self._to_net))
         self._watch(self._pair, reading=self._from_pair if may_read_pair else None, writing=self._writer(self._to_pair))
+        if not may_read_pair and self._looking is None:
+            self._looking = self._loop.call_later(LOOK_S, self._look, self._to_net)
+
+    def _look(self, waited: bytes) -> None:
+        """End it when nobody is at the pair any more, and the back end takes nothing of what was said last."""
+        self._looking = None
+        if self._to_net is waited and _is_closed(self._pair):
+            self.close()
+        elif self._pair_ended or self._to_net:
+            self._looking = self._loop.call_later(LOOK_S, self._look, self._to_net)
 
     def _writer(self, waiting: bytes) -> Callable[[], None] | None:
         return self._push if waiting else None
