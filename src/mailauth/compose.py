@@ -68,7 +68,7 @@ async def serve(
         portal = await stack.enter_async_context(open_portal(core, context, doors.carrier(), inherited, around))
         judging = (core.verifier, core.sessions, core.reported)
         bridges = stack.enter_context(open_bridges(settings, *judging, inherited, passdb=core.passdb, asking=asking))
-        server = Server(census, doors.open(inherited))
+        server = Server(census, doors.open(inherited), descriptors_each=1 if backends is None else 2)
         inherited.close()
         login_log = logs.LoginLog(stream.write)
         core.events.subscribe(login_log)

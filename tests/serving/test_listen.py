@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from test_census import Guest
 
 from doubles import Doorman
 from mailauth.dialogue import Ending
@@ -65,6 +66,21 @@ async def test_a_client_on_ipv6_is_served() -> None:
         assert (await wire.exchange(b"a LOGIN alice@example.test secret\r\n")).startswith(b"a OK ")
         wire.close()
     assert doorman.attempts[0].peer == "::1"
+
+
+@pytest.mark.parametrize(("each", "most"), [(1, 10), (2, 5)])
+async def test_there_is_room_for_as_many_as_have_descriptors(
+    each: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailauth.serving.listen.room", lambda: 10)
+    census = Census(100, 100)
+    server = Server(census, [], descriptors_each=each)
+    await server.start()
+    refused = [census.enter(Guest(), "192.0.2.1") for _ in range(100)]
+    assert (refused.count(None), len(census)) == (100, most)  # the oldest strangers have gone
+    for guest in census.everyone():
+        census.leave(guest)
+    await server.stop()
 
 
 async def test_a_stopped_server_takes_nobody_in() -> None:

@@ -75,10 +75,11 @@ def _advice(error: Exception) -> str:
 
 @dataclass(slots=True)
 class Server:
-    """Everything that listens, and everyone who is connected."""
+    """Everything that listens, and everyone who is connected. descriptors_each: what a session takes in all."""
 
     census: Census
     doors: Sequence[Door]
+    descriptors_each: int = 1
     _shortage: Shortage = field(default_factory=Shortage)
     _entrances: list[LoopEntrance | CountedEntrance] = field(default_factory=list)
     _looking: asyncio.TimerHandle | None = None
@@ -101,7 +102,7 @@ class Server:
             self._entrances.append(entrance)
             await entrance.open()
         self._look()
-        self.census.bound(room())
+        self.census.bound(room() // self.descriptors_each)
 
     async def stop(self) -> None:
         """Accept no more, say goodbye to everyone, and wait a little for them to leave."""
