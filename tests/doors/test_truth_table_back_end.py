@@ -10,17 +10,13 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from test_truth_table import CLOSED, MODES, SECRETS, Person, expected, person
+from test_truth_table import CLOSED, MODES, SECRETS, Person, everybody, expected
 
-from mailauth.accounts import domains
-from mailauth.accounts.changes import DomainChange
 from mailauth.attempt import Service
-from mailauth.interfaces import PolicyLevel
-from site_of_tests import ACCEPTED, ACTOR, REFUSED, Site, free_ports
+from site_of_tests import ACCEPTED, REFUSED, Site
 
 MASTER_PASSWORD = "the proxy's own, which no client says"
-LINES = (Service.IMAP, Service.POP3)
-DOORS = list(itertools.product(LINES, ("implicit", "starttls")))
+DOORS = list(itertools.product(Service, ("implicit", "starttls")))
 
 
 class Behind(socketserver.ThreadingTCPServer):
@@ -30,7 +26,7 @@ class Behind(socketserver.ThreadingTCPServer):
     block_on_close = False
 
     def __init__(self, service: Service) -> None:
-        super().__init__(("127.0.0.1", 0), Imap if service is Service.IMAP else Pop3)
+        super().__init__(("127.0.0.1", 0), TALKS[service])
         self.let_in: list[str] = []
 
 
@@ -78,12 +74,26 @@ class Pop3(Talk):
         self.wfile.write(b"+OK\r\n")
 
 
+class Smtp(Talk):
+    greeting = b"220 there\r\n"
+
+    def answer(self, line: bytes) -> None:
+        name, *rest = line.split()
+        if name == b"AUTH":
+            self.let_in(rest[1])
+        said = {b"EHLO": b"250-there\r\n250 AUTH PLAIN", b"AUTH": b"235 in"}
+        self.wfile.write(said.get(name, b"221 bye") + b"\r\n")
+
+
+TALKS = {Service.IMAP: Imap, Service.POP3: Pop3, Service.SMTP: Smtp}
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, dict[str, Person], dict[Service, Behind]]]:
     folder = tmp_path_factory.mktemp("behind")
     (folder / "secret").write_text(MASTER_PASSWORD)
     with contextlib.ExitStack() as stack:
-        behind = {service: stack.enter_context(Behind(service)) for service in LINES}
+        behind = {service: stack.enter_context(Behind(service)) for service in Service}
         for server in behind.values():
             threading.Thread(target=server.serve_forever, daemon=True).start()
             stack.callback(server.shutdown)
@@ -91,17 +101,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, dic
         site = Site(
             folder,
             "[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\n"
-            f'[mailbox]\nkind = "backend"\n[backends.one]\n{ports}smtp = "127.0.0.1:{free_ports(1)[0]}"\n'
+            f'[mailbox]\nkind = "backend"\n[backends.one]\n{ports}'
             'tls = "off"\nuser = "proxy"\npassword_file = "secret"\norigin = "none"\n',
         )
-        people = {
-            mode: person(site, f"mode-{mode}", **changes)
-            for mode, (changes, _) in MODES.items()
-            if mode != "domain-enforced"
-        }
-        people["domain-enforced"] = person(site, "someone", "strict.test")
-        domains.set_domain(site.store, "strict.test", DomainChange(policy=PolicyLevel.ENFORCED), actor=ACTOR)
-        people |= {name: person(site, name, **changes) for name, changes in CLOSED.items()}
+        people = everybody(site)
         with site.serving():
             yield site, people, behind
 
@@ -118,7 +121,7 @@ def test_a_secret_opens_what_it_should_and_nothing_else(served, mode, secret, do
 
 @pytest.mark.parametrize("secret", ["app", "web"])
 @pytest.mark.parametrize("door", DOORS, ids="-".join)
-@pytest.mark.parametrize("state", CLOSED)
+@pytest.mark.parametrize("state", [*CLOSED, "domain-disabled"])
 def test_what_is_switched_off_beats_every_secret(served, state, door, secret):
     site, people, behind = served
     before, who = len(behind[door[0]].let_in), people[state]
