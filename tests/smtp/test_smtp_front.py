@@ -11,7 +11,7 @@ import socket
 from email.message import EmailMessage
 
 import pytest
-from fakes_behind import CLOSE, OFFER, ServerBehind, behind_us
+from fakes_behind import CLOSE, OFFER, ServerBehind, WayThere, behind_us
 from fakes_smtp import ALICE, BOB, DEADLINE_S, PASSWORD, Site, Talker, plain, site, talking
 
 from doubles import Doorman, MemoryPassdb
@@ -672,6 +672,15 @@ async def revoke(sessions: LiveSessions) -> None:
     await sessions.apply([Change(1, "app-password-revoked", account_id=1, takes='{"app_passwords": [7]}')])
 
 
+async def ask_to_be_let_in(client: Talker, way: WayThere) -> asyncio.Event:
+    """Show the right password; the way there is open when the event is set."""
+    way.gate = asyncio.Event()
+    await client.greeting()
+    client.send(f"AUTH PLAIN {plain()}\r\n".encode())
+    await eventually(lambda: bool(way.asked))
+    return way.gate
+
+
 @pytest.mark.parametrize("state", ["idle", "MAIL", "transaction", "DATA"])
 async def test_revocation_ends_both_sides_in_any_state(state: str) -> None:
     sessions, doorman = followed()
@@ -718,28 +727,21 @@ async def test_a_message_whose_end_was_sent_gets_its_answer_before_the_session_e
 async def test_a_session_revoked_while_its_connection_is_opened_is_not_let_in() -> None:
     sessions, doorman = followed()
     async with behind_us() as (server, way), site(doorman, backends=way, sessions=sessions) as here:
-        way.gate = asyncio.Event()
         async with talking(here.port) as client:
-            await client.greeting()
-            client.send(f"AUTH PLAIN {plain()}\r\n".encode())
-            await eventually(lambda: len(sessions) == 1)
-            await eventually(lambda: bool(way.asked))
+            gate = await ask_to_be_let_in(client, way)
+            assert len(sessions) == 1
             await revoke(sessions)
             assert await client.reply() == ENDED
             assert await client.rest() == b""
-            way.gate.set()
+            gate.set()
         assert (server.heard, len(sessions)) == ([], 0)
 
 
 async def test_a_connection_that_comes_when_nobody_waits_any_more_is_closed() -> None:
     sessions, doorman = followed()
     async with behind_us() as (_, way), site(doorman, backends=way, sessions=sessions) as here:
-        way.gate = asyncio.Event()
         async with talking(here.port) as client:
-            await client.greeting()
-            client.send(f"AUTH PLAIN {plain()}\r\n".encode())
-            await eventually(lambda: bool(way.asked))
-            way.gate.set()
+            (await ask_to_be_let_in(client, way)).set()
             here.made[0].end(Ending.REVOKED)
             assert await client.reply() == ENDED
         await here.everybody_gone()
@@ -767,6 +769,17 @@ async def test_a_socket_that_was_closed_meanwhile_is_no_connection() -> None:
     sock.close()
     with pytest.raises(connection.Ended):
         await connection.behind(Opened(sock))
+
+
+async def test_a_server_that_does_not_even_take_a_goodbye_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", 0.05)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs:
+        there = await connection.behind(Opened(ours))
+        there._open.write(bytes(2**24))  # more than anybody takes who does not read
+        there.leave()
+        await eventually(lambda: ours.fileno() < 0)
 
 
 async def test_shutdown_ends_both_sides() -> None:

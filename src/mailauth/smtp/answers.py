@@ -46,12 +46,13 @@ class Answer:
 
     def spelt(self) -> bytes:
         """The reply for a client of ours, without the last line end."""
-        *before, last = [replies.coded(b"%d %b" % (self.reply_code, _printable(text))).rstrip() for text in self.texts]
+        *before, last = [replies.coded(b"%d %b" % (self.reply_code, printable(text))).rstrip() for text in self.texts]
         return b"".join(b"%b-%b\r\n" % (line[:3], line[4:]) for line in before) + last
 
 
-def _printable(text: bytes) -> bytes:
-    return _UNFIT.sub(b"?", text)[:MAX_TEXT_BYTES].strip()
+def printable(text: bytes, instead: bytes = b"?") -> bytes:
+    """As much as one line of ours can say on. instead: of what is no printable ASCII."""
+    return _UNFIT.sub(instead, text)[:MAX_TEXT_BYTES].strip()
 
 
 class Answers:

@@ -18,6 +18,7 @@ VERDICT_S = 600.0  # on a message: section 4.5.3.2.6
 CLOSING = 421
 DONE, GO_ON = range(200, 300), range(354, 355)
 PARTING = b"QUIT\r\n"
+LINGER_S = 5.0  # for a goodbye to be taken
 
 
 class Ended(Exception):
@@ -100,6 +101,7 @@ class Behind(asyncio.Protocol):
         if self._transport is not None and not (self._has_data_open or self._waiting or self._answers.is_amid):
             self._transport.write(PARTING)
             self._transport.close()
+            asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
             self._transport = None
         self._end("we have left")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import smtplib
 import ssl
 from collections.abc import Sequence
@@ -18,12 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from mailauth.smtp import replies
-from mailauth.smtp.answers import ABOUT_US
+from mailauth.smtp.answers import ABOUT_US, printable
 
 log = logging.getLogger(__name__)
-
-UNFIT = re.compile(rb"[^ -~]+")
-MAX_TEXT_BYTES = 400  # RFC 5321 section 4.5.3.1.5: a reply line has 512
 
 
 class Refused(Exception):
@@ -134,5 +130,5 @@ def _expect(code: int, text: bytes) -> None:
     if 200 <= code < 300:
         return
     if 500 <= code < 600 and code not in ABOUT_US:
-        raise Refused(b"%d %b" % (code, UNFIT.sub(b" ", text)[:MAX_TEXT_BYTES].strip()))
+        raise Refused(b"%d %b" % (code, printable(text, b" ")))
     raise smtplib.SMTPResponseException(code, text)
