@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import resource
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -44,6 +46,19 @@ def named(name: bytes) -> socket.socket:
     ours.sendall(name)
     ours.close()
     return theirs
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """This process can open nothing beyond what it has."""
+    free = os.dup(0)  # the lowest that there is
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_each_message_has_its_own_connection() -> None:
@@ -144,14 +159,8 @@ async def test_without_a_descriptor_one_connection_is_lost_and_nothing_else() ->
     carried, far = socket.socketpair()
     with far, named(b"next") as after:
         one.channel.send({"number": 1}, carried)
-        free = os.dup(0)  # the lowest that there is
-        os.close(free)
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-        try:
+        with no_descriptor_left():
             other.channel._readable()
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert other.received == [({"number": 1}, None)]
         assert far.recv(1) == b""
         one.channel.send({"number": 2}, after.dup())

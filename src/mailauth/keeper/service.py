@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import socket
 from collections.abc import Callable
 
 from mailauth import logs
@@ -18,7 +19,7 @@ from mailauth.serving import memory, peercred
 from mailauth.serving.hardening import keep_memory_private
 from mailauth.serving.inherited import Inherited
 from mailauth.serving.listen import CannotListen
-from mailauth.serving.shortage import raise_descriptor_limit
+from mailauth.serving.shortage import Shortage, raise_descriptor_limit
 from mailauth.serving.unixsocket import UnixSocket, bind_unix
 
 
@@ -43,7 +44,9 @@ async def serve_all(settings: Settings, ready: Callable[[str], object]) -> None:
         loop.add_signal_handler(number, over.set)
     memory.keep_little()
     gc.freeze()
-    loop.add_reader(bound.sock, _accept, bound, admits, keeper)
+    shortage = Shortage()
+    shortage.look()
+    loop.add_reader(bound.sock, _accept, bound.sock, admits, keeper, shortage)
     ready(f"listening keeper unix:{bound.path}")
     try:
         await over.wait()
@@ -51,14 +54,22 @@ async def serve_all(settings: Settings, ready: Callable[[str], object]) -> None:
         loop.remove_reader(bound.sock)
         bound.sock.close()
         bound.remove()
+        shortage.close()
         await keeper.close()
 
 
-def _accept(bound: UnixSocket, admits: peercred.LocalPeers, keeper: Keeper) -> None:
+def _accept(
+    listening: socket.socket, admits: Callable[[socket.socket], bool], keeper: Keeper, shortage: Shortage
+) -> None:
     try:
-        sock, _ = bound.sock.accept()
-    except OSError:  # it has left already, or there is no descriptor: the next look tells
+        sock, _ = listening.accept()
+    except BlockingIOError:
         return
+    except OSError as error:  # it is told at once, or its being there would have us look without end
+        shortage.note(error)
+        shortage.turn_away(listening)
+        return
+    shortage.look()
     if admits(sock):
         keeper.serve(sock)
     else:
