@@ -27,6 +27,7 @@ class StandIn:
     answer: Callable[[Message], tuple[dict[str, object], socket.socket | None] | None] = lambda _: None
     greeting: dict[str, object] = field(default_factory=lambda: {"ready": True})
     refuse: int = 0
+    why: Exception = field(default_factory=lambda: NoKeeper("it cannot be started"))
     summoned: int = 0
     asked: list[Message] = field(default_factory=list)
     channel: Channel | None = None
@@ -35,7 +36,7 @@ class StandIn:
         self.summoned += 1
         if self.refuse and self.summoned > 1:
             self.refuse -= 1
-            raise NoKeeper("it cannot be started")
+            raise self.why
         ours, theirs = socket.socketpair()
         self.channel = Channel(theirs, lambda message, _: self.said(message), self.die)
         if self.greeting:
@@ -165,13 +166,24 @@ async def test_one_that_dies_is_had_back(caplog: pytest.LogCaptureFixture) -> No
     ]
 
 
-async def test_who_asks_while_there_is_none_is_told_why() -> None:
-    keeper = StandIn(refuse=1_000_000)
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        (NoKeeper("it cannot be started"), "it cannot be started"),
+        (OSError(24, "Too many open files"), "it cannot be connected to: Too many open files"),
+        (RuntimeError("can't start new thread"), "it cannot be connected to: can't start new thread"),
+    ],
+    ids=["keeper", "descriptors", "threads"],
+)
+async def test_who_asks_while_there_is_none_is_told_why(why: Exception, told: str) -> None:
+    keeper = StandIn(lambda _: ({"yes": True}, None), refuse=1_000_000, why=why)
     async with asking(keeper) as found:
         keeper.die()
-        await eventually(lambda: keeper.summoned > 2)
-        with pytest.raises(NoKeeper, match="it cannot be started"):
+        await eventually(lambda: keeper.summoned > 2)  # and it is tried again
+        with pytest.raises(NoKeeper, match=told):
             await found.ask({"do": "open"}, 0.05)
+        keeper.refuse = 0
+        assert (await found.ask({"do": "open"}))[0]["yes"]
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,8 @@ class Asking:
         self._over.clear()
         try:
             sock = await self._summon()
-        except OSError as error:  # no descriptor is left
-            raise NoKeeper(f"it cannot be connected to: {error.strerror}") from None
+        except (OSError, RuntimeError) as error:  # no descriptor is left, or there can be no more threads
+            raise NoKeeper(f"it cannot be connected to: {getattr(error, 'strerror', None) or error}") from None
         greeted = self._open[GREETING] = asyncio.get_running_loop().create_future()
         channel = Channel(sock, self._received, self._ended)
         try:

@@ -38,6 +38,9 @@ class Child:
         except OSError as error:
             ours.close()
             raise NoKeeper(f"its process cannot be started: {error.strerror}") from None
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
         return ours
