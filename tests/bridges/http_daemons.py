@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mail_daemons import documented, missing, wait_for_port
+from mail_daemons import adapted, documented, missing, wait_for_port
 
 from mailauth.attempt import Service
 from site_of_tests import free_ports
@@ -96,9 +96,7 @@ class Nginx(Daemon):
                 "" if ours is None else f"  server {{ listen {ours} ssl; protocol {service}; }}\n",
                 mail,
             )
-        for written, here in self.changes.items():
-            assert written in mail, written
-            mail = mail.replace(written, here)
+        mail = adapted(mail, self.changes)
         return (
             f"daemon off;\nuser {self.user};\npid {self.folder}/pid;\nerror_log {self.log} info;\n"
             f"load_module {MAIL_MODULE};\nworker_processes 1;\nevents {{ worker_connections 1024; }}\n{mail}"

@@ -18,7 +18,7 @@ import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,13 @@ def documented(beginning: str, where: str = "bridges.md") -> str:
     blocks = re.findall(r"^```\w*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (found,) = [block for block in blocks if block.startswith(beginning)]
     return str(found)
+
+
+def adapted(text: str, changes: Mapping[str, str]) -> str:
+    """What is written there as it is here, all at once: a port of ours may look like one that is written there."""
+    for written in changes:
+        assert written in text, written
+    return re.sub("|".join(map(re.escape, changes)), lambda found: changes[found[0]], text)
 
 
 def missing(why: str) -> None:

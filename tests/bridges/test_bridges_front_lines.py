@@ -21,7 +21,7 @@ from random import Random
 
 import pytest
 from http_daemons import Dovecot, need_dovecot
-from mail_daemons import PATIENCE_S, documented, public_folder
+from mail_daemons import PATIENCE_S, adapted, documented, public_folder
 
 from mail_programs import READERS, Visit, need
 from mailauth.accounts import apppasswords
@@ -55,11 +55,7 @@ class ByTheBook(Dovecot):
             "user = postfix": "user = root",
             "group = postfix": "group = root",
         }
-        text = super().text()
-        for written, here in changes.items():
-            assert written in text, written
-            text = text.replace(written, here)
-        return text
+        return adapted(super().text(), changes)
 
 
 @dataclass
@@ -108,16 +104,14 @@ class World:
 
 def configured(dovecot: Dovecot, silent: int) -> str:
     """As the page has it, but for ports and files; and back ends of which one or the other is wrong."""
-    toml = documented("[mailbox]\n", "backend.md")
     (dovecot.folder.parent / "secret").write_text(MASTER_PASSWORD + "\n")
     (dovecot.folder.parent / "mistaken").write_text("another\n")
-    for written, here in {
+    changes = {
         "10143": str(dovecot.ports[Service.IMAP]),
         "10110": str(dovecot.ports[Service.POP3]),
         "/etc/mailauth/master": f"{dovecot.folder.parent}/secret",
-    }.items():
-        assert written in toml, written
-        toml = toml.replace(written, here)
+    }
+    toml = adapted(documented("[mailbox]\n", "backend.md"), changes)
     nobody = free_ports(1)[0]
     ports = {
         "away": (nobody, nobody),
