@@ -201,7 +201,7 @@ async def test_two_hundred_on_one_connection_in_any_order_are_not_mixed_up() -> 
 def test_what_came_together_is_answered_together() -> None:
     async def main() -> None:
         made, transport = connection(Doorman())
-        made.data_received(b"".join(auth(number) for number in range(16)))
+        asyncio.get_running_loop().call_soon(made.data_received, b"".join(auth(number) for number in range(16)))
         await asyncio.sleep(1)
         ((_, said),) = transport.written
         assert [line.split(b"\t")[:2] for line in said.splitlines()] == [[b"OK", b"%d" % n] for n in range(16)]
