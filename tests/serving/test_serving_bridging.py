@@ -295,6 +295,28 @@ async def test_from_where_somebody_was_let_in_is_remembered_before_the_host_is_t
     assert await whence.addresses(ALICE, [8]) == ()
 
 
+def test_who_was_told_later_was_not_let_in_when_the_verdict_comes() -> None:
+    """Otherwise a login that got nowhere would stand for the session that another password opened meanwhile."""
+
+    class Nothing:
+        async def let_in_from(self, login: str, credential_id: int, most: int) -> frozenset[str]:
+            return frozenset()
+
+    async def main() -> None:
+        slow, whence = Slow(), Whence(Nothing())
+        made, _ = connection(slow, whence=whence)
+        for number, login in ((1, "late@example.test"), (2, "soon@example.test")):
+            made.data_received(auth(number, login).replace(b"smtp", b"imap\trip=192.0.2.1"))
+            await asyncio.sleep(7)
+        for number, login in ((1, "late@example.test"), (2, "soon@example.test")):
+            slow.verdicts[login].set_result(Accept(Principal(number, login, number)))
+        await asyncio.sleep(1)
+        assert await whence.addresses("late@example.test", [1]) == ()
+        assert await whence.addresses("soon@example.test", [2]) == ("192.0.2.1",)
+
+    virtual_time.run(main())
+
+
 async def test_while_the_store_is_known_to_be_away_nobody_waits_and_nobody_is_judged() -> None:
     class Away:
         def unavailable(self) -> bool:
