@@ -7,6 +7,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from doubles import PlainHashes
 from mailauth.factors.section import BadSection, Section
 from mailauth.hashing import records
 from mailauth.interfaces import BadRecord, Lane, SourceUnavailable
-from mailauth.sources import file, sql
+from mailauth.sources import file, sql, sql_databases
+from wire import eventually
 
 ALICE, WEB = "alice@example.test", b"correct horse"
 HTPASSWD = "$apr1$lZL6V/ci$eIMz/iKDkbtys/uU7LEK00"  # of "password", from Apache's documentation of its formats
@@ -251,6 +253,25 @@ async def test_mysql_on_another_machine_that_offers_no_tls_hears_nothing() -> No
             await there.check(ALICE, WEB)
         await there.close()
         assert await asyncio.wait_for(heard, 30) == b""
+
+
+async def test_a_mysql_that_hangs_holds_up_nothing_else_that_waits_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_databases, "ANSWER_S", 60)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        there = database(f"mysql://u@127.0.0.1:{server.sockets[0].getsockname()[1]}/d", "SELECT :login")
+        asking = asyncio.create_task(there.check(ALICE, WEB))
+        await eventually(lambda: writers)
+        assert await asyncio.wait_for(asyncio.to_thread(str, 7), 30) == "7"
+        writers[0].close()
+        with pytest.raises(SourceUnavailable):
+            await asking
+        await there.close()
 
 
 async def test_a_wrong_password_of_ours_is_a_fault_that_quotes_nothing(mariadb_server, users_in_mariadb):

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from mailauth.gateways.doveadm import NotReached
 from mailauth.interfaces import ELSEWHERE, NOT_YET, Answer, Change
+from mailauth.serving.session import ENDING_NOBODY
 from mailauth.serving.whence import Whence
 
 FIRST_S = 0.8  # whoever revokes waits for this try
@@ -26,14 +27,10 @@ MOST_WAITING = 1000  # beyond that, everybody's sessions are to end
 EVERYBODY = "*"
 REVOKED = "app-password-revoked"
 DEVICE = "user_app"  # the passdb field in which bridges.dovecot_lua and dovecot_grant tell the app password's id
-TAKES_NOTHING = frozenset(
-    {
-        *("app-password-added", "app-password-renamed", "app-password-confirmed", "account-added", "domain-added"),
-        *("alias-added", "alias-removed", "api-token-revoked", "role-changed"),
-        *("key-added", "key-in-use", "key-removed"),
-        *("sessions-asked", "throttle-cleared"),
-    }
-)
+TAKES_NOTHING = ENDING_NOBODY | {
+    *("api-token-revoked", "role-changed", "key-added", "key-in-use", "key-removed"),
+    *("sessions-asked", "throttle-cleared"),
+}
 
 log = logging.getLogger(__name__)
 
