@@ -8,15 +8,22 @@ from typing import Any
 
 import pytest
 
-from mailauth.begun import begun
+from mailauth.begun import begun, in_a_task
 
 
 async def task_of(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any] | None:
-    """Begun outside of any task, as by a transport's callback."""
-    loop, found = asyncio.get_running_loop(), list[asyncio.Task[Any] | None]()
-    loop.call_soon(lambda: found.append(begun(work, loop)))
-    await asyncio.sleep(0)
-    return found[0]
+    """Begun outside of any task, as by a transport's callback. Raises what comes out of that."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[asyncio.Task[Any] | None] = loop.create_future()
+
+    def begin() -> None:
+        try:
+            found.set_result(begun(work, loop))
+        except LookupError as error:
+            found.set_exception(error)
+
+    loop.call_soon(begin)
+    return await found
 
 
 async def test_who_never_waits_needs_no_task() -> None:
@@ -64,7 +71,7 @@ async def test_what_it_raises_at_once_comes_out_at_once_and_later_out_of_the_tas
         raise LookupError("where?")
 
     with pytest.raises(LookupError):
-        begun(work(waits=False), asyncio.get_running_loop())
+        await task_of(work(waits=False))
     task = await task_of(work(waits=True))
     assert task is not None
     with pytest.raises(LookupError):
@@ -85,6 +92,32 @@ async def test_a_time_limit_behind_the_first_wait_holds() -> None:
     task = await task_of(work())
     assert task is not None
     assert await task == "late"
+
+
+async def test_what_is_begun_from_within_a_task_is_given_its_own() -> None:
+    """Otherwise its time limits would be of the one that began it, which may have come to its end by then."""
+    tasks: list[asyncio.Task[Any] | None] = []
+    ran_in: list[object] = []
+
+    async def work() -> str:
+        await in_a_task()
+        ran_in.append(asyncio.current_task())
+        try:
+            async with asyncio.timeout(0.001):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return "late"
+        return "never"
+
+    async def other() -> None:
+        tasks.append(begun(work(), asyncio.get_running_loop()))
+
+    await asyncio.create_task(other())
+    (task,) = tasks
+    assert task is not None
+    done, _ = await asyncio.wait([task], timeout=30)
+    assert [one.result() for one in done] == ["late"]
+    assert ran_in == [task]
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2])

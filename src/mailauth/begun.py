@@ -2,7 +2,8 @@
 
 Most logins never wait: for them a task, and a turn of the event loop, cost as much as several steps of the login.
 Source: PEP 492, what a coroutine yields to who drives it. Rule: up to its first wait the work runs outside of any task;
-what needs one before (asyncio.timeout does) first waits a turn.
+what needs one before (asyncio.timeout does) first waits a turn. What is begun from within a task is given one at once:
+in another's, its time limits would be the other's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 def begun(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> asyncio.Task[T] | None:
     """The task that goes on with `work`; None: it came to its end without waiting. Raises what it raises till then."""
+    if asyncio.current_task(loop) is not None:
+        return loop.create_task(work)
     try:
         awaited = work.send(None)
     except StopIteration:

@@ -107,16 +107,20 @@ class PlainDovecot:
         user = pwd.getpwnam("nobody")
         return f"uid={user.pw_uid} gid={user.pw_gid} home={self.folder}/mail/%u"
 
-    def _local(self) -> str:
-        listeners = "".join(
-            f"service {name}-login {{\n  inet_listener {name} {{\n    address = 127.0.0.1\n    port = {port}\n  }}\n"
+    def _listeners(self, word: str) -> str:
+        """word: by which an address is set."""
+        return "".join(
+            f"service {name}-login {{\n  inet_listener {name} {{\n    {word} = 127.0.0.1\n    port = {port}\n  }}\n"
             f"  inet_listener {name}s {{\n    port = 0\n  }}\n}}\n"
             for name, port in (("imap", self.imap), ("pop3", self.pop3))
         )
+
+    def _local(self) -> str:
         return (
             f"base_dir = {self.folder}/run\nstate_dir = {self.folder}/state\nlog_path = {self.folder}/log\n"
             f"instance_name = {self.folder.name}\ndisable_plaintext_auth = no\nprotocols = imap pop3\nssl = no\n"
-            f"mail_location = maildir:{self.folder}/mail/%u\nauth_failure_delay = 0\nfirst_valid_uid = 1\n{listeners}"
+            f"mail_location = maildir:{self.folder}/mail/%u\nauth_failure_delay = 0\nfirst_valid_uid = 1\n"
+            + self._listeners("address")
         )
 
     @contextlib.contextmanager
@@ -151,16 +155,11 @@ class PlainDovecot24(PlainDovecot):
         (self.config / "local.conf").write_text(self._local())
 
     def _local(self) -> str:
-        listeners = "".join(
-            f"service {name}-login {{\n  inet_listener {name} {{\n    listen = 127.0.0.1\n    port = {port}\n  }}\n"
-            f"  inet_listener {name}s {{\n    port = 0\n  }}\n}}\n"
-            for name, port in (("imap", self.imap), ("pop3", self.pop3))
-        )
         return (
             f"base_dir = {self.folder}/run\nstate_dir = {self.folder}/state\nlog_path = {self.folder}/log\nssl = no\n"
             "protocols = imap pop3\nauth_allow_cleartext = yes\nauth_failure_delay = 0\nfirst_valid_uid = 1\n"
             f"mail_driver = maildir\nmail_path = {self.folder}/mail/%{{user}}\nmail_uid = mail\nmail_gid = mail\n"
-            f"mail_inbox_path =\nmail_home =\n{listeners}"
+            f"mail_inbox_path =\nmail_home =\n" + self._listeners("listen")
         )
 
     def programs(self, place: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import mailauth.accounts
+import virtual_time
 from doubles import MemoryPassdb
 from mailauth.attempt import Attempt, Credential, Service
 from mailauth.gateways.doveadm import NotReached
@@ -407,6 +408,62 @@ async def test_too_many_that_wait_are_everybody(monkeypatch: pytest.MonkeyPatch)
     await eventually(lambda: doveadm.kicked)
     assert doveadm.kicked == [("*", "")]
     await kicker.close()
+
+
+async def test_one_that_can_never_be_ended_holds_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kicking, "PAUSES_S", (0.01,))
+    bob, carol = "bob@example.test", "carol@example.test"
+
+    class Refusing(Doveadm):
+        async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "", address: str = "") -> bool:
+            if mask == ALICE:
+                raise NotReached("it could not do it")
+            return await super().kick(mask, timeout_s)
+
+    doveadm = Refusing(away=True)
+    kicker = Kicker(doveadm)  # type: ignore[arg-type]
+    for login in (ALICE, bob, carol):
+        await kicker.changed([change("account-changed", login=login)])
+    doveadm.away = False
+    await eventually(lambda: len(doveadm.kicked) == 2)
+    await kicker.close()
+    assert doveadm.kicked == [(bob, ""), (carol, "")]
+
+
+def test_who_is_looked_for_once_more_waits_no_longer_because_many_are() -> None:
+    class Slow(Doveadm):
+        async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "", address: str = "") -> bool:
+            await asyncio.sleep(0.1)
+            return await super().kick(mask, timeout_s)
+
+    async def main() -> None:
+        doveadm = Slow(empty=True)
+        kicker = Kicker(doveadm)  # type: ignore[arg-type]
+        for number in range(150):
+            await kicker.changed([change("account-changed", number=number, login=f"{number}@example.test")])
+            await asyncio.sleep(0.1)
+        doveadm.kicked.clear()
+        await kicker.changed([REVOKED])
+        await asyncio.sleep(3)
+        assert doveadm.kicked.count((ALICE, "")) == 2
+        await kicker.close()
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("first", ["away", "there"])
+async def test_too_many_that_wait_are_told_of_at_the_end_if_any_was_not_reached(
+    first: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kicking, "MOST_WAITING", 2)
+    doveadm = Doveadm(empty=True, away=first == "away")
+    kicker = Kicker(doveadm)  # type: ignore[arg-type]
+    for number in range(3):
+        await kicker.changed([change("account-changed", login=f"{number}@example.test")])
+        doveadm.away = False
+    caplog.clear()
+    await kicker.close()
+    assert ("was not reached: what is open of * stays open" in caplog.text) == (first == "away")
 
 
 async def test_it_is_asked_when_the_mark_has_moved_and_its_words_are_handed_on() -> None:

@@ -201,7 +201,7 @@ async def test_two_hundred_on_one_connection_in_any_order_are_not_mixed_up() -> 
 def test_what_came_together_is_answered_together() -> None:
     async def main() -> None:
         made, transport = connection(Doorman())
-        made.data_received(b"".join(auth(number) for number in range(16)))
+        asyncio.get_running_loop().call_soon(made.data_received, b"".join(auth(number) for number in range(16)))
         await asyncio.sleep(1)
         ((_, said),) = transport.written
         assert [line.split(b"\t")[:2] for line in said.splitlines()] == [[b"OK", b"%d" % n] for n in range(16)]
@@ -293,6 +293,28 @@ async def test_from_where_somebody_was_let_in_is_remembered_before_the_host_is_t
             await wire.exchange(auth(number).replace(b"smtp", b"imap\trip=192.0.2.1"))
     assert await whence.addresses(ALICE, [7]) == ("192.0.2.1",)
     assert await whence.addresses(ALICE, [8]) == ()
+
+
+def test_who_was_told_later_was_not_let_in_when_the_verdict_comes() -> None:
+    """Otherwise a login that got nowhere would stand for the session that another password opened meanwhile."""
+
+    class Nothing:
+        async def let_in_from(self, login: str, credential_id: int, most: int) -> frozenset[str]:
+            return frozenset()
+
+    async def main() -> None:
+        slow, whence = Slow(), Whence(Nothing())
+        made, _ = connection(slow, whence=whence)
+        for number, login in ((1, "late@example.test"), (2, "soon@example.test")):
+            made.data_received(auth(number, login).replace(b"smtp", b"imap\trip=192.0.2.1"))
+            await asyncio.sleep(7)
+        for number, login in ((1, "late@example.test"), (2, "soon@example.test")):
+            slow.verdicts[login].set_result(Accept(Principal(number, login, number)))
+        await asyncio.sleep(1)
+        assert await whence.addresses("late@example.test", [1]) == ()
+        assert await whence.addresses("soon@example.test", [2]) == ("192.0.2.1",)
+
+    virtual_time.run(main())
 
 
 async def test_while_the_store_is_known_to_be_away_nobody_waits_and_nobody_is_judged() -> None:

@@ -7,6 +7,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from doubles import PlainHashes
 from mailauth.factors.section import BadSection, Section
 from mailauth.hashing import records
 from mailauth.interfaces import BadRecord, Lane, SourceUnavailable
-from mailauth.sources import file, sql
+from mailauth.sources import file, sql, sql_databases
+from wire import eventually
 
 ALICE, WEB = "alice@example.test", b"correct horse"
 HTPASSWD = "$apr1$lZL6V/ci$eIMz/iKDkbtys/uU7LEK00"  # of "password", from Apache's documentation of its formats
@@ -228,6 +230,48 @@ async def test_mysql_on_another_machine_is_asked_by_tls_and_its_certificate_is_v
     with pytest.raises(SourceUnavailable):
         await unknown.check(ALICE, WEB)
     await unknown.close()
+
+
+async def test_mysql_on_another_machine_that_offers_no_tls_hears_nothing() -> None:
+    """It may be somebody in between who has taken the offer out, and asks for the password as it is."""
+    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def without_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        abilities = 0x0200 | 0x8000 | 0x80000  # PROTOCOL_41, SECURE_CONNECTION and PLUGIN_AUTH, but not SSL
+        low, high = (abilities & 0xFFFF).to_bytes(2, "little"), (abilities >> 16).to_bytes(2, "little")
+        head = b"\x0a8.0.0\0" + bytes(4) + b"saltsalt\0" + low + b"\x2d\x02\x00" + high
+        greeting = head + b"\x15" + bytes(10) + b"saltsaltsalt\0mysql_clear_password\0"
+        writer.write(len(greeting).to_bytes(3, "little") + b"\0" + greeting)
+        heard.set_result(await reader.read(1000))
+        writer.close()
+
+    async with await asyncio.start_server(without_tls, "127.0.0.2", 0) as server:
+        there = database(
+            f"mysql://u@127.0.0.2:{server.sockets[0].getsockname()[1]}/d", "SELECT :login", password="ours"
+        )
+        with pytest.raises(SourceUnavailable):
+            await there.check(ALICE, WEB)
+        await there.close()
+        assert await asyncio.wait_for(heard, 30) == b""
+
+
+async def test_a_mysql_that_hangs_holds_up_nothing_else_that_waits_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_databases, "ANSWER_S", 60)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        there = database(f"mysql://u@127.0.0.1:{server.sockets[0].getsockname()[1]}/d", "SELECT :login")
+        asking = asyncio.create_task(there.check(ALICE, WEB))
+        await eventually(lambda: writers)
+        assert await asyncio.wait_for(asyncio.to_thread(str, 7), 30) == "7"
+        writers[0].close()
+        with pytest.raises(SourceUnavailable):
+            await asking
+        await there.close()
 
 
 async def test_a_wrong_password_of_ours_is_a_fault_that_quotes_nothing(mariadb_server, users_in_mariadb):

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from guessers import ALICE, ELSEWHERE, HERS, HOME, RIGHT, Guessing
-from mailauth.guessing import ACCOUNT, KNOWN, KNOWN_S, LIMITS, RESERVE, SOURCE, Told
+from mailauth.guessing import ACCOUNT, EVERYTHING, KNOWN, KNOWN_S, LIMITS, RESERVE, SOURCE, Told
 from mailauth.interfaces import StoreUnavailable
 from mailauth.store import guesses
 from mailauth.store.guesses import SharedGuesses, upkeep
@@ -248,12 +248,12 @@ def test_what_is_cleared_everywhere_does_not_come_back(one, other, store):
         process.tell()
     with store.transaction() as tx:
         tx.write(store.sql.CLEAR_GUESSES)
-    one.throttle.clear_all()
+    one.throttle.clear(EVERYTHING, "")
     for process in (one, other, one):
         process.tell()
     assert one.guess("x") is True
     assert other.guess("x") is not True  # until it has heard of it
-    other.throttle.clear_all()
+    other.throttle.clear(EVERYTHING, "")
     for process in (one, other, one, other):
         process.tell()
     assert other.guess("x") is True

@@ -408,7 +408,7 @@ def test_clearing_an_account(site):
 
 def test_clearing_everything(site):
     use_up(site)
-    site.throttle.clear_all()
+    site.throttle.clear(guessing.EVERYTHING, "")
     assert len(site.throttle._buckets) == 0
     assert site.admitted(range(5000, 5010), web=True) == 10
 
@@ -425,7 +425,7 @@ def test_clearing_as_processes_are_told_to(site, caplog):
 
 def test_what_is_held_while_it_is_cleared_does_no_harm(site):
     claims = [site.claim(n, web=True) for n in range(33)]
-    site.throttle.clear_all()
+    site.throttle.clear(guessing.EVERYTHING, "")
     for n, claim in enumerate(claims):
         claim.settle(WRONG if n % 2 else RIGHT)
     assert site.throttle.exchange_out() == []
@@ -482,7 +482,7 @@ def test_what_is_told_is_told_once(site):
 def test_what_was_counted_after_a_clearing_is_told(site):
     site.admitted(range(30))
     told = site.throttle.exchange_out()
-    site.throttle.clear_all()
+    site.throttle.clear(guessing.EVERYTHING, "")
     site.admitted(range(100, 105))
     site.throttle.merge([], told)
     (one,) = site.throttle.exchange_out()

@@ -232,7 +232,7 @@ class BridgeConnection(asyncio.Protocol):
                 outcome = Defer(Cause.LATE)
         elif type(outcome) is Accept and self._is_out_of_date(outcome):
             outcome = Defer(Cause.CHANGED)
-        elif type(outcome) is Accept and type(judge) is Judge:
+        elif type(outcome) is Accept and type(judge) is Judge and judge.ticket in self._open:
             house.note(judge, outcome)
         self._answer(judge.ticket, outcome)
         self._go_on()

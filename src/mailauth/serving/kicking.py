@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from mailauth.gateways.doveadm import NotReached
 from mailauth.interfaces import ELSEWHERE, NOT_YET, Answer, Change
+from mailauth.serving.session import ENDING_NOBODY
 from mailauth.serving.whence import Whence
 
 FIRST_S = 0.8  # whoever revokes waits for this try
@@ -26,14 +27,10 @@ MOST_WAITING = 1000  # beyond that, everybody's sessions are to end
 EVERYBODY = "*"
 REVOKED = "app-password-revoked"
 DEVICE = "user_app"  # the passdb field in which bridges.dovecot_lua and dovecot_grant tell the app password's id
-TAKES_NOTHING = frozenset(
-    {
-        *("app-password-added", "app-password-renamed", "app-password-confirmed", "account-added", "domain-added"),
-        *("alias-added", "alias-removed", "api-token-revoked", "role-changed"),
-        *("key-added", "key-in-use", "key-removed"),
-        *("sessions-asked", "throttle-cleared"),
-    }
-)
+TAKES_NOTHING = ENDING_NOBODY | {
+    *("api-token-revoked", "role-changed", "key-added", "key-in-use", "key-removed"),
+    *("sessions-asked", "throttle-cleared"),
+}
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +154,7 @@ class Kicker:
 
     def _try_again(self, target: Target, *, is_second_look: bool = False) -> None:
         if len(self._waiting) >= MOST_WAITING:
+            is_second_look = is_second_look and all(wanted.is_second_look for wanted in self._waiting.values())
             self._waiting.clear()
             target = Target(EVERYBODY)
         self._waiting[target] = _Wanted(is_second_look)
@@ -174,11 +172,15 @@ class Kicker:
                     if not is_told:
                         log.error("%s: not reached, tried until it is: %s", self._name, str(fault) or "no answer")
                     is_told = True
+                    if target in self._waiting:  # the others go first: it may be this one that cannot be done
+                        self._waiting[target] = self._waiting.pop(target)
                     break
                 if self._waiting.get(target) is wanted:  # a change that came meanwhile wants it once more
                     del self._waiting[target]
                 if ended:
                     log.warning("%s: what was open of %s has been ended", self._name, target.mask)
+            else:
+                pauses, is_told = iter(PAUSES_S), False
 
     async def _narrowed(self, change: Change, give_up_at: float) -> Target | None:
         """What is to end for this change, and no more than has to, as far as that is known by then."""

@@ -12,7 +12,9 @@ import re
 import sqlite3
 import ssl
 import threading
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -136,7 +138,8 @@ class Postgresql:
 
 
 class Mysql:
-    """A few connections, each asked in a thread. tls: None for this machine itself."""
+    """A few connections, each asked in a thread of its own: a server that hangs must hold up nothing else that waits in
+    threads. tls: None for this machine itself."""
 
     def __init__(self, url: str, password: str, query: str, tls: ssl.SSLContext | None) -> None:
         import pymysql  # noqa: PLC0415 - only where it is used
@@ -154,23 +157,26 @@ class Mysql:
         }
         self._query = query
         self._idle: list[Any] = []
+        self._threads = ThreadPoolExecutor(MAX_IDLE, "mysql")
 
     async def rows(self, values: Mapping[str, str]) -> Rows:
         """See Database."""
         # The driver would write values into the text: in hexadecimal there is nothing to escape, in whatever SQL mode.
         query = PARAMETER.sub(lambda match: f"_utf8mb4 X'{values[match[1]].encode().hex()}'", self._query)
         try:
-            return await asyncio.to_thread(self._asked, query)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._asked, query)
         except (self._driver.Error, OSError, UnicodeError) as error:
             raise SourceUnavailable(self._told(error)) from None
 
     async def close(self) -> None:
         """See Database."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         while self._idle:
             self._idle.pop().close()
 
     def _asked(self, query: str) -> Rows:
         """In a thread, which `read_timeout` ends."""
+        give_up_at = time.monotonic() + ANSWER_S
         while True:
             try:
                 connection = self._idle.pop()
@@ -183,7 +189,8 @@ class Mysql:
                     rows: Rows = list(cursor.fetchmany(2))
             except BaseException as error:
                 connection._force_close()  # `close` would talk to the server first
-                if is_new or not isinstance(error, self._driver.OperationalError):
+                is_over = is_new or time.monotonic() >= give_up_at
+                if is_over or not isinstance(error, self._driver.OperationalError):
                     raise
                 continue  # it went stale while idle, which says nothing about the server
             self._keep(connection)

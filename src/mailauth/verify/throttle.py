@@ -161,10 +161,6 @@ class GuessThrottle:
         self._buckets.clear(cleared)
         self._cleared.append(cleared)
 
-    def clear_all(self) -> None:
-        """Forget all that was counted."""
-        self.clear(guessing.EVERYTHING, "")
-
     def cleared(self, takes: str) -> None:
         """The same, as accounts.throttled tells it to every process: a JSON object of scope and subject."""
         try:
