@@ -89,9 +89,8 @@ def person(site: Site, name: str, domain: str = "example.test", **changes: objec
     return Person(login, secrets)
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    site = Site(tmp_path_factory.mktemp("truth"))
+def everybody(site: Site) -> dict[str, Person]:
+    """Somebody in each mode, and with each of what closes an account."""
     people = {
         mode: person(site, f"mode-{mode}", **changes)
         for mode, (changes, _) in MODES.items()
@@ -102,6 +101,13 @@ def served(tmp_path_factory):
     people |= {name: person(site, name, **changes) for name, changes in CLOSED.items()}
     people["domain-disabled"] = person(site, "someone", "closed.test")
     domains.set_domain(site.store, "closed.test", DomainChange(enabled=False), actor=ACTOR)
+    return people
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    site = Site(tmp_path_factory.mktemp("truth"))
+    people = everybody(site)
     people["domain-pop3-off"] = person(site, "someone", "nopop.test")
     domains.set_domain(site.store, "nopop.test", DomainChange(pop3=False), actor=ACTOR)
     people["letters"] = Person(site.add("letters@example.test", LETTERS), {"web": LETTERS})

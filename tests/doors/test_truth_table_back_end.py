@@ -10,13 +10,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from test_truth_table import CLOSED, MODES, SECRETS, Person, expected, person
+from test_truth_table import CLOSED, MODES, SECRETS, Person, everybody, expected
 
-from mailauth.accounts import domains
-from mailauth.accounts.changes import DomainChange
 from mailauth.attempt import Service
-from mailauth.interfaces import PolicyLevel
-from site_of_tests import ACCEPTED, ACTOR, REFUSED, Site, free_ports
+from site_of_tests import ACCEPTED, REFUSED, Site, free_ports
 
 MASTER_PASSWORD = "the proxy's own, which no client says"
 LINES = (Service.IMAP, Service.POP3)
@@ -94,14 +91,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, dic
             f'[mailbox]\nkind = "backend"\n[backends.one]\n{ports}smtp = "127.0.0.1:{free_ports(1)[0]}"\n'
             'tls = "off"\nuser = "proxy"\npassword_file = "secret"\norigin = "none"\n',
         )
-        people = {
-            mode: person(site, f"mode-{mode}", **changes)
-            for mode, (changes, _) in MODES.items()
-            if mode != "domain-enforced"
-        }
-        people["domain-enforced"] = person(site, "someone", "strict.test")
-        domains.set_domain(site.store, "strict.test", DomainChange(policy=PolicyLevel.ENFORCED), actor=ACTOR)
-        people |= {name: person(site, name, **changes) for name, changes in CLOSED.items()}
+        people = everybody(site)
         with site.serving():
             yield site, people, behind
 
@@ -118,7 +108,7 @@ def test_a_secret_opens_what_it_should_and_nothing_else(served, mode, secret, do
 
 @pytest.mark.parametrize("secret", ["app", "web"])
 @pytest.mark.parametrize("door", DOORS, ids="-".join)
-@pytest.mark.parametrize("state", CLOSED)
+@pytest.mark.parametrize("state", [*CLOSED, "domain-disabled"])
 def test_what_is_switched_off_beats_every_secret(served, state, door, secret):
     site, people, behind = served
     before, who = len(behind[door[0]].let_in), people[state]

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from test_truth_table import CLOSED, LETTERS, MODES, SECRETS, WEB, expected, person
+from test_truth_table import CLOSED, LETTERS, MODES, SECRETS, WEB, everybody, expected
 
 from bridge_clients import (
     ASKING,
@@ -22,11 +22,9 @@ from bridge_clients import (
     ask_policy,
     ask_saslauthd,
 )
-from mailauth.accounts import apppasswords, domains, mailboxes
-from mailauth.accounts.changes import DomainChange
+from mailauth.accounts import apppasswords, mailboxes
 from mailauth.attempt import Service
 from mailauth.guessing import SOURCE
-from mailauth.interfaces import PolicyLevel
 from site_of_tests import ACTOR, Site
 
 KINDS = tuple(ASKING)
@@ -44,16 +42,7 @@ each_door = pytest.mark.parametrize("kind", (*KINDS, PROGRAM))
 def served(tmp_path_factory):
     site = Site(tmp_path_factory.mktemp("b"), sections=QUIET + TABLES + POLICY)
     (site.folder / "token").write_text(TOKEN + "\n")
-    people = {
-        mode: person(site, f"mode-{mode}", **changes)
-        for mode, (changes, _) in MODES.items()
-        if mode != "domain-enforced"
-    }
-    people["domain-enforced"] = person(site, "someone", "strict.test")
-    domains.set_domain(site.store, "strict.test", DomainChange(policy=PolicyLevel.ENFORCED), actor=ACTOR)
-    people |= {name: person(site, name, **changes) for name, changes in CLOSED.items()}
-    people["domain-disabled"] = person(site, "someone", "closed.test")
-    domains.set_domain(site.store, "closed.test", DomainChange(enabled=False), actor=ACTOR)
+    people = everybody(site)
     site.add("letters@example.test", LETTERS)
     with site.serving():
         yield site, people
