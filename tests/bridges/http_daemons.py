@@ -82,13 +82,14 @@ class Daemon:
 
 @dataclass
 class Nginx(Daemon):
-    """As docs/bridges.md has it. changes: what stands there, and what does here."""
+    """As docs/hosts/nginx.md has it. changes: what stands there, and what does here."""
 
     changes: dict[str, str]
     user: str = "www-data"
 
     def text(self) -> str:
-        mail = documented("mail {")
+        auth = documented("auth_http unix", "hosts/nginx.md")
+        mail = documented("mail {", "hosts/nginx.md").replace("include /etc/nginx/mailauth-auth.conf;\n", auth)
         for service, port in TLS_PORTS.items():
             ours = self.ports.get(service)
             mail = re.sub(

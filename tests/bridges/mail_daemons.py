@@ -311,7 +311,9 @@ class Exim:
     def _text(self) -> str:
         authenticators = self.authenticators
         if authenticators is None:
-            authenticators = documented("begin authenticators").replace("/run/mailauth/exim", self.server_socket)
+            authenticators = "begin authenticators\n" + documented("# mailauth: from here", "hosts/exim.md").replace(
+                "/run/mailauth/exim", self.server_socket
+            )
         chain, key = [self.folder / file.name for file in self.certificate]
         return (
             "keep_environment = LD_PRELOAD : LD_LIBRARY_PATH : NSS_WRAPPER_PASSWD : NSS_WRAPPER_GROUP\n"

@@ -1,4 +1,4 @@
-"""nginx's mail proxy, and Dovecot by grant, Lua and auth-policy: private instances, set up as docs/bridges.md says.
+"""nginx's mail proxy, and Dovecot by grant, Lua and auth-policy: private instances, as the docs have them.
 
 What their clients must never hear is AUTHENTICATIONFAILED, [AUTH] or 535 for anything but a judged password.
 """
@@ -152,8 +152,9 @@ def nginx(folder: Path, name: str, services: tuple[Service, ...] = tuple(Service
 
 def by_grant(folder: Path, port: int) -> Dovecot:
     file = folder / "grant.conf.ext"
-    file.write_text(documented("grant_url").replace(":8411/", f":{port}/").replace("= TOKEN", f"= {TOKEN}"))
-    passdb = documented("passdb {\n  driver = oauth2").replace("/etc/dovecot/mailauth-grant.conf.ext", str(file))
+    page = "hosts/dovecot.md"
+    file.write_text(documented("grant_url", page).replace(":8411/", f":{port}/").replace("= TOKEN", f"= {TOKEN}"))
+    passdb = documented("passdb {\n  driver = oauth2", page).replace("/etc/dovecot/mailauth-grant.conf.ext", str(file))
     return Dovecot(folder / "grant", (IMAP, POP3), passdb)
 
 

@@ -10,8 +10,9 @@ from test_portal_passwords import generated
 
 from mailauth.accounts import apppasswords, vouchers
 from mailauth.accounts.unit import changing
-from mailauth.interfaces import StoreUnavailable
+from mailauth.interfaces import NOT_YET, Answer, StoreUnavailable
 from mailauth.portal.pages.sessions import browser as browser_name
+from mailauth.store.changes import Effect
 
 NEW = "a brand new secret"
 DAY = 86400.0
@@ -54,6 +55,22 @@ async def test_w12_another_web_password_signs_everybody_else_out(site: Site, ali
     with site.store.reading() as tx:
         record = tx.row("SELECT web_record FROM accounts")["web_record"]
     assert record == site.hashing.hash(NEW.encode())
+
+
+async def test_who_takes_something_away_hears_of_mail_servers_that_were_not_reached(
+    site: Site, alice: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def applied(store: object, effect: Effect) -> None:
+        effect.answers = {"mail1:1": Answer(0, f"{NOT_YET}dovecot: no answer\n")}
+
+    monkeypatch.setattr("mailauth.accounts.unit.wait_until_applied", applied)
+    await alice.get("/mode")
+    pages = [await alice.follow(await alice.post("/mode", mode="on")), await alice.follow(await changed(alice))]
+    browser, code = site.browser(), reset_code(site)
+    await browser.get(f"/reset?code={code}")
+    pages.append(await browser.follow(await browser.post("/reset", code=code, new=PASSWORD, again=PASSWORD)))
+    for page, path in zip(pages, ("/passwords", "/security", "/signin"), strict=True):
+        assert (page.path, "Another mail server could not be reached" in page.text) == (path, True)
 
 
 async def test_client_passwords_to_look_at_are_listed_and_the_young_and_strange_are_ticked(

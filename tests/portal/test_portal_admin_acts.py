@@ -603,6 +603,20 @@ async def test_the_audit_log_is_read_backwards_page_by_page(site: Site, root: Ad
         assert (await root.get(f"/admin/audit?{query}")).status == 200
 
 
+@pytest.mark.parametrize(
+    ("actor", "told"),
+    [
+        ("api:7", "by a program with API token 7"),
+        ("api:7:chief@example.test", "by a program with API token 7 of chief@example.test"),
+        ("cli:root", "by root at the command line"),
+    ],
+)
+async def test_the_audit_log_names_who_did_it(site: Site, root: Admin, actor: str, told: str) -> None:
+    add_account(site.store, "p@example.test", None, actor=actor, now=site.clock())
+    text = (await root.get("/admin/audit?login=p@example.test")).text.replace("\u2068", "").replace("\u2069", "")
+    assert (told in text, "token 7 of" in text) == (True, " of " in told)
+
+
 async def test_the_audit_log_of_a_domain_is_read_page_by_page_by_its_administrator(site: Site, chief: Admin) -> None:
     with site.store.transaction() as tx:
         tx.write("UPDATE domains SET created_at = 1")

@@ -14,10 +14,12 @@ from portal_site import ALICE, BOB, PEER, Site
 
 from mailauth.accounts import apppasswords, history, mailboxes, tokens
 from mailauth.accounts.freshproof import Act
-from mailauth.interfaces import StoreUnavailable
+from mailauth.interfaces import ELSEWHERE, NOT_YET, Answer, StoreUnavailable
 from mailauth.portal.api.proposals import PROPOSALS
 from mailauth.portal.pages.proof import PERFORM
 from mailauth.store.changes import Effect
+
+NOTHING_OPEN = {"ended": 0, "silent": [], "ended_elsewhere": False, "open_elsewhere": False}
 
 
 @pytest.fixture
@@ -67,12 +69,12 @@ async def test_a_webmail_shows_and_ends_what_its_user_has(api: Api) -> None:
     renamed = await api.call("rename-own-app-password", token, query=of, id=phone, body={"label": " My phone "})
     assert renamed.json()["label"] == "My phone"
     gone = await api.call("delete-own-app-password", token, query=of, id=laptop)
-    assert gone.json() == {"ended": 0, "silent": [], "deleted": [{"id": laptop, "label": "laptop"}]}
+    assert gone.json() == {**NOTHING_OPEN, "deleted": [{"id": laptop, "label": "laptop"}]}
     assert (await api.call("delete-own-app-password", token, query=of, id=laptop)).status_code == 404
     assert (await api.call("delete-own-app-passwords", token, query=of)).json()["deleted"][0]["id"] == phone
     assert (await api.call("delete-own-app-passwords", token, query=of)).json()["deleted"] == []
     assert (await api.call("list-own-connections", token, query=of)).json() == {"connections": [], "silent": []}
-    assert (await api.call("close-own-connections", token, query=of)).json() == {"ended": 0, "silent": []}
+    assert (await api.call("close-own-connections", token, query=of)).json() == NOTHING_OPEN
     (open_now,) = (await api.call("list-own-browsers", token, query=of)).json()["browsers"]
     assert (open_now["peer"], open_now["stage"]) == (PEER, "in")
     assert (await api.call("end-own-browser", token, query=of, id=open_now["id"])).json() == {"signed_out": 1}
@@ -263,7 +265,7 @@ async def test_an_administrator_does_everything(api: Api) -> None:
     assert revoked.json()["deleted"] == [{"id": row_id, "label": "phone"}]
     assert (await api.call("revoke-app-password", token, login=new, id=row_id)).status_code == 404
     assert (await api.call("revoke-app-passwords", token, login=new)).json()["deleted"] == []
-    assert (await api.call("close-connections", token, login=new)).json() == {"ended": 0, "silent": []}
+    assert (await api.call("close-connections", token, login=new)).json() == NOTHING_OPEN
     assert (await api.call("sign-out", token, login=new)).json() == {"signed_out": 0}
     assert (await api.call("reset-factors", token, login=new)).json()["factors"] == []
     made = (await api.call("make-enrolment-code", token, login=new)).json()
@@ -280,7 +282,7 @@ async def test_an_administrator_does_everything(api: Api) -> None:
     erased = (await api.call("erase-account", token, login=new)).json()
     assert erased["pseudonym"].startswith("erased:")
     assert (await api.call("show-account", token, login=new)).status_code == 404
-    assert (await api.call("remove-account", token, login=BOB)).json() == {"ended": 0, "silent": []}
+    assert (await api.call("remove-account", token, login=BOB)).json() == NOTHING_OPEN
     assert (await api.call("remove-account", token, login=BOB)).status_code == 404
     (row,) = [row for row in history.audit(site.store, BOB) if row.kind == "account-removed"]
     assert row.peer == PEER
@@ -394,17 +396,32 @@ async def test_a_domain_administrator_stays_above_the_site_and_in_his_domains(qu
     assert [one["name"] for one in (await quick.call("list-domains", chief)).json()["domains"]] == [DOMAIN]
 
 
-async def test_what_ended_is_told(quick: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("report", "elsewhere"),
+    [
+        ("", (False, False)),
+        (f"{ELSEWHERE}dovecot: ended\n", (True, False)),
+        (f"{NOT_YET}dovecot: away\n", (False, True)),
+    ],
+)
+async def test_what_ended_is_told(
+    quick: Api, monkeypatch: pytest.MonkeyPatch, report: str, elsewhere: tuple[bool, bool]
+) -> None:
     def told(store: object, effect: Effect) -> None:
         effect.ended, effect.silent[:], effect.absent[:] = 3, ["mail2:7"], ["mail3:8"]
+        effect.answers = {"mail1:1": Answer(3, report)}
 
     monkeypatch.setattr("mailauth.accounts.unit.wait_until_applied", told)
     row_id = quick.mint(BOB)
     answer = await quick.call("revoke-app-password", quick.token(ROOT), login=BOB, id=row_id)
     assert (answer.json()["ended"], answer.json()["silent"]) == (3, ["mail2:7", "mail3:8"])
+    assert (answer.json()["ended_elsewhere"], answer.json()["open_elsewhere"]) == elsewhere
+    assert "dovecot" not in answer.text
     row_id = quick.mint(ALICE)
     answer = await quick.call("delete-own-app-password", quick.token(ALICE), id=row_id)
     assert (answer.json()["ended"], answer.json()["silent"]) == (3, ["mail2:7", "mail3:8"])
+    assert (answer.json()["ended_elsewhere"], answer.json()["open_elsewhere"]) == elsewhere
+    assert "dovecot" not in answer.text
 
 
 # ---- what is never told

@@ -135,7 +135,8 @@ kick_by_option = partial(
     option,
     USER,
     check=one_of(USER, APP_PASSWORD),
-    doc="by what sessions are told apart when an app password is revoked: address and user, or (Dovecot 2.4) device",
+    doc="how sessions are told apart when an app password is revoked: user: by user and address; "
+    "app-password: by device, which takes Dovecot 2.4",
 )
 
 

@@ -28,7 +28,9 @@ NOT_FOR_THE_PROGRAM = ("AUTHORIZED", "HOME")
     context_settings={"allow_interspersed_args": False},
 )
 @click.option("--socket", "path", metavar="PATH", help="Of a dovecot-auth bridge; else that of the configuration.")
-@click.option("--config", "config_file", metavar="FILE", help="Read without --socket, which is quicker.")
+@click.option(
+    "--config", "config_file", metavar="FILE", help="Configuration that names the socket; --socket starts quicker."
+)
 @click.option("--service", metavar="NAME", help="As which service, such as pop3; else $SERVICE.")
 @click.option("--home", metavar="DIR", help="HOME of the program, which begins there; with {login}, {local}, {domain}.")
 @click.argument("program", nargs=-1, required=True, type=click.UNPROCESSED)

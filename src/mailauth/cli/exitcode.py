@@ -22,7 +22,9 @@ INPUT = 0
 
 @click.command("helper", short_help="Say whether a password is right by exit code, as maddy and scripts ask.")
 @click.option("--socket", "path", metavar="PATH", help="Of a dovecot-auth bridge; else that of the configuration.")
-@click.option("--config", "config_file", metavar="FILE", help="Read without --socket, which is quicker.")
+@click.option(
+    "--config", "config_file", metavar="FILE", help="Configuration that names the socket; --socket starts quicker."
+)
 @click.option("--service", metavar="NAME", help="As which service, such as imap; else $SERVICE.")
 def command(*, path: str | None, config_file: str | None, service: str | None) -> NoReturn:
     """Read login and password, a line each, from standard input, and have the running server judge them.

@@ -139,12 +139,20 @@ def let_in(access: Access, who: Caller) -> None:
 @dataclass(frozen=True, slots=True)
 class Ended:
     """What came of a change in the mail services. ended: connections; silent: processes that did not answer, in which
-    nobody gets in by what was before either."""
+    nobody gets in by what was before either; of mail servers that ask us, ended_elsewhere: some were told to end what
+    they have open, open_elsewhere: some could not be reached, and are tried until they can."""
 
     ended: int
     silent: tuple[str, ...]
+    ended_elsewhere: bool
+    open_elsewhere: bool
 
 
 def ended(effect: Effect) -> Mapping[str, Any]:
     """The fields of Ended."""
-    return {"ended": effect.ended, "silent": tuple(effect.without_answer)}
+    return {
+        "ended": effect.ended,
+        "silent": tuple(effect.without_answer),
+        "ended_elsewhere": bool(effect.ended_elsewhere),
+        "open_elsewhere": bool(effect.open_elsewhere),
+    }

@@ -16,7 +16,7 @@ from mailauth.accounts.administration import Administrator
 from mailauth.accounts.history import AuditRow
 from mailauth.accounts.overseeing import AuditPage
 from mailauth.portal.guards import Entry, Page
-from mailauth.portal.pages.activity import MAIL_LOGIN, PORTAL, event_text, login_text
+from mailauth.portal.pages.activity import MAIL_LOGIN, PORTAL, PROGRAM, event_text, login_text
 from mailauth.portal.pages.admin_entry import AUDIT, DOMAIN, MAX_NAME_CHARACTERS, administrators, domain_at, page
 from mailauth.portal.pages.sessions import browser
 from mailauth.portal.visit import Visit
@@ -35,7 +35,7 @@ NOBODY = frozenset({"", "client", "process"})
 ACTORS = {
     "portal:": "admin_audit.by_portal",
     "cli:": "admin_audit.by_cli",
-    "api:": "admin_audit.by_api",
+    PROGRAM: "admin_audit.by_api",
 }
 MAX_DETAIL_CHARACTERS = 300
 MAX_NUMBER_CHARACTERS = 24
@@ -109,7 +109,9 @@ def actor_text(visit: Visit, actor: str) -> Markup:
         return Markup()
     for begin, key in ACTORS.items():
         if actor.startswith(begin):
-            return visit.text(key, name=actor.removeprefix(begin))
+            name = actor.removeprefix(begin)
+            token, _, whose = name.partition(":") if begin == PROGRAM else ("", "", "")
+            return visit.text("admin_audit.by_api_of", token=token, name=whose) if whose else visit.text(key, name=name)
     return Markup("{}").format(actor)
 
 

@@ -29,8 +29,9 @@ async def show(visit: Visit) -> Response:
 async def switch(visit: Visit) -> Response:
     """Switch it on; or begin the proof for switching it off."""
     if visit.form.text("mode") == "on":
-        await visit.ask(clientpasswords.turn_on, visit.me, now=visit.now, effect=Effect())
-        return visit.go(PASSWORDS, "mode.is_on")
+        effect = Effect()
+        await visit.ask(clientpasswords.turn_on, visit.me, now=visit.now, effect=effect)
+        return went(visit, PASSWORDS, effect, "mode.is_on")
     try:
         wanted = visit.form.has("delete_all")
         proof = await visit.ask(clientpasswords.ask_to_turn_off, visit.me, delete_all=wanted, now=visit.now)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from mailauth.accounts import clientpasswords, webpassword
 from mailauth.interfaces import WebMatch
 from mailauth.portal.guards import SIGN_IN, Entry, Page
+from mailauth.portal.pages.closing import went
 from mailauth.portal.pages.security import SECURITY
 from mailauth.portal.pages.signin import judged, noted
 from mailauth.portal.visit import Visit
@@ -58,10 +59,11 @@ async def _set(visit: Visit, match: WebMatch, new: str) -> Response:
     if await visit.ask(clientpasswords.is_one, visit.me.login, new.encode()):
         return await _page(visit, 422, visit.text("web.is_client"))
     web_record = await asyncio.to_thread(visit.means.hashing.hash, new.encode())
+    effect = Effect()
     revoked = await visit.ask(
-        webpassword.change, visit.me, match, web_record, _ticked(visit), now=visit.now, effect=Effect()
+        webpassword.change, visit.me, match, web_record, _ticked(visit), now=visit.now, effect=effect
     )
-    return visit.go(SECURITY, "web.done", count=len(revoked))
+    return went(visit, SECURITY, effect, "web.done", count=len(revoked))
 
 
 def new_problem(visit: Visit, new: str, login: str) -> str:
@@ -119,10 +121,11 @@ async def reset(visit: Visit) -> Response:
     if problem:
         return await _reset_page(visit, 422, problem)
     web_record = await asyncio.to_thread(visit.means.hashing.hash, new.encode())
-    whose = await visit.look(webpassword.reset, code, web_record, peer=visit.peer, now=visit.now, effect=Effect())
+    effect = Effect()
+    whose = await visit.look(webpassword.reset, code, web_record, peer=visit.peer, now=visit.now, effect=effect)
     if whose is None:
         return await _no_code(visit, code)
-    return visit.go(SIGN_IN, "web.reset_done")
+    return went(visit, SIGN_IN, effect, "web.reset_done")
 
 
 async def _reset_page(visit: Visit, status: int = 200, problem: str = "") -> Response:
