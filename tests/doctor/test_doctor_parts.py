@@ -139,6 +139,12 @@ def test_nginx_s_words() -> None:
         (Service.IMAP, 993, True),
         (Service.POP3, 110, False),
     ]
+    by_port = nginx.parsed("server { listen 995; } server { listen 587; ssl off; } server { listen 2525; }")
+    doors = [door for server in by_port.inner("server") for door in nginx._doors(server, "on")]
+    assert [(door.service, door.port, door.implicit) for door in doors] == [
+        (Service.POP3, 995, True),
+        (Service.SMTP, 587, False),
+    ]
     assert nginx._socket("http://unix:/run/a:/auth") == "/run/a"
     assert nginx._socket("http://127.0.0.1:80/") == ""
 
