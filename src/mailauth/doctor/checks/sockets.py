@@ -94,7 +94,8 @@ def _mend(one: Asking, reached: Reach) -> str:
     if hindrance.is_folder:
         return f"let {user} enter it: chmod o+x {hindrance.place}, or have {user}'s group be its group"
     group = _group_name(one.user)
-    return f'write socket_group = "{group}" and socket_mode = "0660" into its [[bridge]], and start mailauth anew'
+    told = f'write socket_group = "{group}" and socket_mode = "0660" into its [[bridge]], and start mailauth anew'
+    return f"{told}; where systemd has made it: `mailauth setup systemd --write`, then restart its sockets, too"
 
 
 def _admitted(bridge: Bridge) -> list[User]:
