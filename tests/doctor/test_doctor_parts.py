@@ -222,6 +222,20 @@ def test_postfix_s_services(line: str, name: str, jailed: bool, path: str) -> No
     assert (found.name, found.is_jailed, found.values["smtpd_sasl_path"]) == (name, jailed, path)
 
 
+@pytest.mark.parametrize(
+    ("told", "paths"),
+    [
+        ("check_policy_service,unix:private/a", ["private/auth", "private/a"]),
+        ("reject_x, check_policy_service { unix:private/a, timeout=9s } check_policy_service unix:/b", None),
+        ("check_policy_service inet:127.0.0.1:1", ["private/auth"]),
+    ],
+)
+def test_where_postfix_asks(told: str, paths: list[str] | None) -> None:
+    values = {"mail_owner": "root", "queue_directory": "/q", "smtpd_sasl_path": "unix:private/auth"}
+    service = postfix._Service("587", False, values | {"smtpd_sasl_type": "dovecot", postfix.AT_THE_END: told})
+    assert [one.path for one in postfix._asking(service)] == (paths or ["private/auth", "private/a", "/b"])
+
+
 def test_postfix_s_other_services_and_old_levels() -> None:
     for line in ("qmgr unix n - n 300 1 qmgr", "short line", "10025 inet n - n - - qmqpd"):
         assert postfix._service(line, {}) is None

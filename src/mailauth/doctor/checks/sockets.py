@@ -87,8 +87,8 @@ def _mend(one: Asking, reached: Reach) -> str:
     if hindrance is None:
         return START
     if hindrance.is_missing and one.root != Path("/"):
-        inside = f'address = "unix:{one.root}/private/mailauth"'
-        return f"give the bridge a place in the chroot, {inside}, and have {one.setting} = private/mailauth name it"
+        place = f'address = "unix:{one.root}/{one.inside}"'
+        return f"give the bridge a place in the chroot, {place}, and have {one.setting} name {one.inside}"
     if hindrance.is_missing:
         return f"{START}; its address and {one.setting} must mean the same place"
     if hindrance.is_folder:
