@@ -7,7 +7,6 @@ import imaplib
 import poplib
 import pwd
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,42 +16,26 @@ from dataclasses import dataclass
 import pytest
 from http_daemons import Daemon, Dovecot, need_dovecot
 from mail_daemons import documented, public_folder
+from served import ALICE, CHINESE, LONG, WEB, Served, secrets_of
 
-from mailauth.accounts import apppasswords
 from mailauth.attempt import Service
-from site_of_tests import ACTOR, DEFERRED, REFUSED, Site, said
+from site_of_tests import DEFERRED, REFUSED, Site, said
 from stores_in_trouble import store_away, store_locked
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("mail-daemons")]
 
 IMAP, POP3 = Service.IMAP, Service.POP3
 ENTERED = {IMAP: b"OK ", POP3: b"+OK"}
-ALICE, CHINESE, LONG = "alice@example.test", "\u738b\u5c0f\u660e@example.test", "long@example.test"
-WEB = "correct horse battery"
 OTHER_WEB = "\u6b63\u786e\u7684\u5bc6\u7801 p\u00e4ss"
 LONG_WEB = "x" * (509 - len(LONG))  # as much as Dovecot hands over
 each_service = pytest.mark.parametrize("service", [IMAP, POP3], ids=str)
 
 
 @dataclass
-class World:
-    site: Site
+class World(Served):
     dovecot: Daemon
     app: str
     revoked: str
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with (self.site.folder / "serve.log").open("a") as log:
-            began = log.tell()
-            words = [sys.executable, "-m", "mailauth", "serve", "--config", self.site.config]
-            self.process = subprocess.Popen(words, stderr=log)
-        self.site.logged("listening bridge", since=began, process=self.process)
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        if self.process is not None:
-            self.process.send_signal(number)
-            self.process.wait(30)
 
     def ask(self, service: Service, login: str, password: str) -> bytes:
         """What is answered to one login on a connection of its own."""
@@ -72,11 +55,7 @@ def world() -> Iterator[World]:
         (folder / "site").mkdir(mode=0o755)
         table = f'[[bridge]]\nkind = "dovecot-auth"\naddress = "unix:{folder}/auth"\n'
         site = Site(folder / "site", sections=f"[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\n{table}")
-        site.add(ALICE, WEB, mode=True)
-        revoked = site.mint(ALICE, label="revoked")
-        apppasswords.revoke(site.store, ALICE, ids=[revoked.id], actor=ACTOR)
-        site.add(CHINESE, OTHER_WEB)
-        site.add(LONG, LONG_WEB)
+        secrets = secrets_of(site, OTHER_WEB, LONG_WEB)
         passdb = documented("passdb {\n  driver = checkpassword").partition("userdb {")[0]
         passdb = passdb.replace("/usr/bin/mailauth", f"{sys.executable} -m mailauth")
         passdb = passdb.replace("/run/mailauth/auth", f"{folder}/auth")
@@ -84,7 +63,7 @@ def world() -> Iterator[World]:
         dovecot = Dovecot(folder / "dovecot", (IMAP, POP3), passdb + as_root)
         whose = f"uid={pwd.getpwnam('nobody').pw_uid} gid={pwd.getpwnam('nobody').pw_gid} home="
         dovecot.config.write_text(dovecot.config.read_text().replace("args = home=", f"args = {whose}"))
-        world = World(site, dovecot, site.mint(ALICE).password, revoked.password)
+        world = World(site, dovecot, secrets["app"], secrets["revoked"])
         world.start()
         stack.callback(world.end)
         stack.enter_context(dovecot.running())

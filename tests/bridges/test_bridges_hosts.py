@@ -11,6 +11,7 @@ import imaplib
 import os
 import re
 import smtplib
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -307,8 +308,15 @@ def logged_in(port: int, password: str) -> imaplib.IMAP4:
     return clients[-1]
 
 
+def nothing_to_catch_up_with(site: Site) -> None:
+    """What was changed before it serves would have Dovecot end what is open, at some moment after both are there."""
+    with contextlib.closing(sqlite3.connect(site.folder / "mailauth.db", isolation_level=None)) as connection:
+        assert connection.execute("DELETE FROM changes").rowcount > 0
+
+
 def lets_in_until_it_is_revoked(place: Place, dovecot: PlainDovecot, *, others_stay: bool = False) -> None:
     other = place.site.mint(ALICE, label="other").password
+    nothing_to_catch_up_with(place.site)
     with place.serving(), dovecot.running():
         ask = imap_asked(dovecot.imap, None)
         place.tells_apart(ask, b"in: ")

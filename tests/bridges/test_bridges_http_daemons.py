@@ -13,8 +13,6 @@ import re
 import signal
 import smtplib
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,23 +23,21 @@ from pathlib import Path
 import pytest
 from http_daemons import Daemon, Dovecot, Nginx, need_dovecot, need_nginx
 from mail_daemons import documented, public_folder
+from served import ALICE, CHINESE, LONG, PATIENCE_S, WEB, Served, secrets_of
 
 from mailauth.accounts import apppasswords
 from mailauth.attempt import Service
 from mailauth.guessing import SOURCE
-from site_of_tests import ACTOR, DEFERRED, REFUSED, WAYS, WRONG_PASSWORD_WORDS, Client, Site, free_ports, said
+from site_of_tests import DEFERRED, REFUSED, WAYS, WRONG_PASSWORD_WORDS, Client, Site, free_ports, said
 from stores_in_trouble import store_away, store_locked
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("mail-daemons")]
 
 IMAP, POP3, SMTP = Service
-ALICE, CHINESE, LONG = "alice@example.test", "\u738b\u5c0f\u660e@example.test", "long@example.test"
 EXPIRED = "expired@example.test"
-WEB = "correct horse battery"
 OTHER_WEB = '\u6b63\u786e\u7684\u5bc6\u7801 p\u00e4ss%w+rd&="\\'
 LONG_WEB = "x" * 1000  # octets
 TOKEN = "a-token-that-every-bridge-here-has"
-PATIENCE_S = 30.0
 CASES = [("nginx", service) for service in Service] + [(h, s) for h in ("grant", "lua") for s in (IMAP, POP3)]
 ENTERED = {IMAP: b"OK ", POP3: b"+OK", SMTP: b"235 2."}  # nginx has words of its own for SMTP
 
@@ -50,36 +46,11 @@ each_host = pytest.mark.parametrize("host", ["nginx", "grant", "lua"])
 
 
 @dataclass
-class World:
+class World(Served):
     """A site with its bridges, and the hosts that ask it."""
 
-    site: Site
     hosts: dict[str, Daemon] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def log(self) -> str:
-        return (self.site.folder / "serve.log").read_text()
-
-    def start(self) -> None:
-        with (self.site.folder / "serve.log").open("a") as log:
-            began = log.tell()
-            words = [sys.executable, "-m", "mailauth", "serve", "--config", self.site.config]
-            self.process = subprocess.Popen(words, stderr=log)
-        bridges = self.site.config.read_text().count("[[bridge]]")
-        wait_until(lambda: self.log[began:].count("listening bridge") == bridges or self._has_ended)
-        assert not self._has_ended, self.log
-
-    @property
-    def _has_ended(self) -> bool:
-        return self.process is None or self.process.poll() is not None
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
-            self.process.send_signal(signal.SIGCONT)  # if it was stopped; one that is killed never wakes
-            self.process.wait(PATIENCE_S)
 
     @contextlib.contextmanager
     def client(self, host: str, service: Service) -> Iterator[Client]:
@@ -179,7 +150,8 @@ def running() -> Iterator[World]:
         grant, lua = free_ports(2)
         site = served(folder / "site", lua, grant)
         world = World(site)
-        world.secrets = secrets_of(site)
+        world.secrets = secrets_of(site, OTHER_WEB, LONG_WEB)
+        site.add("off@example.test", WEB, client_logon=False)
         (site.folder / "master").write_text(site.mint(CHINESE, label="master").password + "\n")
         world.start()
         stack.callback(world.end)
@@ -200,19 +172,9 @@ def running() -> Iterator[World]:
 @pytest.fixture
 def world(running: World) -> World:
     """The same, up and well, whatever the last test has done to it."""
-    if running.process is None or running.process.poll() is not None:
+    if not running.is_up:
         running.start()
     return running
-
-
-def secrets_of(site: Site) -> dict[str, str]:
-    site.add(ALICE, WEB, mode=True)
-    revoked = site.mint(ALICE, label="revoked")
-    apppasswords.revoke(site.store, ALICE, ids=[revoked.id], actor=ACTOR)
-    site.add(CHINESE, OTHER_WEB)
-    site.add(LONG, LONG_WEB)
-    site.add("off@example.test", WEB, client_logon=False)
-    return {"app": site.mint(ALICE).password, "revoked": revoked.password, "web": WEB, "other": OTHER_WEB}
 
 
 def wait_until(holds: Callable[[], object]) -> None:
@@ -456,8 +418,7 @@ def test_a_daemon_that_hangs_costs_time_and_no_password(world: World) -> None:
 def test_a_new_start_costs_no_login(world: World) -> None:
     """Dovecot's connections that stay open are ended, and it makes new ones."""
     for _ in range(2):
-        world.end()
-        world.start()
+        world.restart()
         for host, service in CASES:
             assert world.ask(host, service, ALICE, world.secrets["app"]).startswith(ENTERED[service]), (host, service)
 

@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,17 +21,15 @@ from pathlib import Path
 
 import pytest
 from mail_daemons import documented, missing, public_folder, wait_for_port
+from served import ALICE, CHINESE, LONG, WEB, Served, secrets_of
 
-from mailauth.accounts import apppasswords
-from site_of_tests import ACTOR, Site, free_ports
+from site_of_tests import Site, free_ports
 from stores_in_trouble import store_away, store_locked
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("mail-daemons")]
 
 IN, WRONG = 0, 49  # RFC 4511 appendix A: success, invalidCredentials
-ALICE, CHINESE, LONG = "alice@example.test", "\u738b\u5c0f\u660e@example.test", "long@example.test"
 PEOPLE = {"alice": ALICE, "chinese": CHINESE, "long": LONG, "nobody": "nobody@example.test", "star": "*@example.test"}
-WEB = "correct horse battery"
 OTHER_WEB = "\u6b63\u786e\u7684\u5bc6\u7801 p\u00e4ss"
 LONG_WEB = "x" * 1000
 CONFIG = """\
@@ -50,25 +47,11 @@ access to * by * read
 
 
 @dataclass
-class World:
-    site: Site
+class World(Served):
     folder: Path
     port: int
     app: str
     revoked: str
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with (self.site.folder / "serve.log").open("a") as log:
-            began = log.tell()
-            words = [sys.executable, "-m", "mailauth", "serve", "--config", self.site.config]
-            self.process = subprocess.Popen(words, stderr=log)
-        self.site.logged("listening bridge", since=began, process=self.process)
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        if self.process is not None:
-            self.process.send_signal(number)
-            self.process.wait(30)
 
     def bind(self, uid: str, password: str, number: int = 0) -> int:
         """One simple bind; the LDAP result code. number: of a file that nobody else uses meanwhile."""
@@ -131,13 +114,9 @@ def world() -> Iterator[World]:
         (folder / "site").mkdir()
         table = f'[[bridge]]\nkind = "saslauthd"\naddress = "unix:{folder}/root/run/ldap"\nother_service = "imap"\n'
         site = Site(folder / "site", sections=f"[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\n{table}")
-        site.add(ALICE, WEB, mode=True)
-        revoked = site.mint(ALICE, label="revoked")
-        apppasswords.revoke(site.store, ALICE, ids=[revoked.id], actor=ACTOR)
-        site.add(CHINESE, OTHER_WEB)
-        site.add(LONG, LONG_WEB)
+        secrets = secrets_of(site, OTHER_WEB, LONG_WEB)
         port = stack.enter_context(slapd(folder / "root"))
-        world = World(site, folder, port, site.mint(ALICE).password, revoked.password)
+        world = World(site, folder, port, secrets["app"], secrets["revoked"])
         world.start()
         stack.callback(world.end)
         yield world

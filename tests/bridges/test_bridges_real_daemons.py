@@ -12,7 +12,6 @@ import re
 import signal
 import smtplib
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,70 +20,31 @@ from pathlib import Path
 
 import pytest
 from mail_daemons import EXIM_USER, Exim, Postfix, documented, need_cyrus_sasl, need_postfix, public_folder
+from served import ALICE, CHINESE, LONG, PATIENCE_S, Served, secrets_of
 
-from mailauth.accounts import apppasswords
-from site_of_tests import ACTOR, Site, free_ports
+from site_of_tests import Site, free_ports
 from stores_in_trouble import store_away, store_locked
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("mail-daemons")]
 
-ALICE, CHINESE, LONG = "alice@example.test", "\u738b\u5c0f\u660e@example.test", "long@example.test"
-WEB = "correct horse battery"
 OTHER_WEB = "\u6b63\u786e\u7684\u5bc6\u7801 p\u00e4ssw\u00f6rd"
 LONG_WEB = "x" * 1000  # octets
 DEFERRALS = {454, 435}  # Postfix; Exim
 HOSTS = ("postfix", "postfix-chroot", "postfix-inet", "postfix-inet-chroot", "postfix-cyrus", "exim")
 POSTFIX_HOSTS = HOSTS[:-1]
-PATIENCE_S = 30.0
 
 
 @dataclass
-class World:
+class World(Served):
     """A site with its bridges, and the mail servers that ask it."""
 
     folder: Path
-    site: Site
     postfix: Postfix
     exim: Exim
     secrets: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
 
     def client(self, host: str, peer: str = "") -> smtplib.SMTP:
         return self.exim.client() if host == "exim" else self.postfix.client(host, peer=peer)
-
-    def start(self) -> None:
-        with (self.folder / "serve.log").open("a") as log:
-            words = [sys.executable, "-m", "mailauth", "serve", "--config", self.site.config]
-            self.process = subprocess.Popen(words, stderr=log)
-        give_up_at = time.monotonic() + PATIENCE_S
-        while b"listening bridge" not in self.log or not self._is_up:
-            assert self.process.poll() is None, self.log
-            assert time.monotonic() < give_up_at, self.log
-            time.sleep(0.02)
-
-    @property
-    def _is_up(self) -> bool:
-        return self.log.rpartition(b"== started ==")[2].count(b"listening bridge") == 4
-
-    @property
-    def log(self) -> bytes:
-        return (self.folder / "serve.log").read_bytes()
-
-    def mark(self) -> None:
-        with (self.folder / "serve.log").open("a") as log:
-            log.write("== started ==\n")
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        self.process.send_signal(signal.SIGCONT)  # if it was stopped; one that is killed never wakes
-        return self.process.wait(PATIENCE_S)
-
-    def restart(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.end()
-        self.mark()
-        self.start()
 
 
 def bridges(folder: Path, queue: Path, port: int) -> str:
@@ -125,32 +85,23 @@ def running() -> Iterator[World]:
         sections = "[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\n"
         bridging = bridges(folder, postfix.queue, port)
         site = Site(folder / "site", sections=sections + bridging, timeout_s=20.0)
-        world = World(folder, site, postfix, exim)
-        world.secrets = secrets_of(site)
-        world.restart()
-        stack.callback(lambda: world.end() if world.process and world.process.poll() is None else None)
+        world = World(site, folder, postfix, exim)
+        world.secrets = secrets_of(site, OTHER_WEB, LONG_WEB)
+        world.start()
+        stack.callback(world.end)
         stack.enter_context(postfix.running())
         stack.enter_context(exim.running())
         yield world
         for secret in world.secrets.values():
-            assert secret.encode() not in world.log
+            assert secret not in world.log
 
 
 @pytest.fixture
 def world(running: World) -> Iterator[World]:
     """The same, up and well, whatever the last test has done to it."""
-    if running.process is None or running.process.poll() is not None:
-        running.restart()
+    if not running.is_up:
+        running.start()
     yield running
-
-
-def secrets_of(site: Site) -> dict[str, str]:
-    site.add(ALICE, WEB, mode=True)
-    revoked = site.mint(ALICE, label="revoked")
-    apppasswords.revoke(site.store, ALICE, ids=[revoked.id], actor=ACTOR)
-    site.add(CHINESE, OTHER_WEB)
-    site.add(LONG, LONG_WEB)
-    return {"app": site.mint(ALICE).password, "revoked": revoked.password, "web": WEB, "other": OTHER_WEB}
 
 
 def plain(login: str, password: str) -> str:
@@ -291,8 +242,8 @@ def test_the_sender_is_the_account_itself_and_the_client_is_named(world: World, 
         client.sendmail(ALICE, "somebody@elsewhere.test", "Subject: x\r\n\r\nx\r\n")
     typed = "Alice@EXAMPLE.test" if host == "postfix-cyrus" else ALICE  # libsasl keeps what was typed
     wait_until(lambda: f"sasl_username={typed}" in world.postfix.log.read_text())
-    named = b"peer=bridge:saslauthd" if host == "postfix-cyrus" else b"peer=203.0.113.9"
-    wait_until(lambda: re.search(b"login=alice@example.test " + named + rb" tls=\w+ verdict=accept", world.log))
+    named = "peer=bridge:saslauthd" if host == "postfix-cyrus" else "peer=203.0.113.9"
+    wait_until(lambda: re.search(r"login=alice@example.test " + named + r" tls=\w+ verdict=accept", world.log))
 
 
 def test_where_tls_comes_first_we_are_told_that_it_is_there(world: World) -> None:
@@ -301,7 +252,7 @@ def test_where_tls_comes_first_we_are_told_that_it_is_there(world: World) -> Non
         assert client.starttls(context=world.site.client_tls)[0] == 220
         client.ehlo()
         assert ask(client, ALICE, world.secrets["app"]) == 235
-    wait_until(lambda: re.search(rb"login=alice@example.test peer=127.0.0.1 tls=yes verdict=accept", world.log))
+    wait_until(lambda: re.search(r"login=alice@example.test peer=127.0.0.1 tls=yes verdict=accept", world.log))
 
 
 @each_host

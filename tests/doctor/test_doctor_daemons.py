@@ -67,7 +67,8 @@ def mta() -> Iterator[Mta]:
         services = {
             "submission": submission,
             "clear": "smtpd_sasl_path=private/mailauth smtpd_tls_auth_only=no",
-            "astray": "smtpd_sasl_path=/run/mailauth/postfix smtpd_tls_auth_only=yes",
+            "astray": "smtpd_sasl_path=/run/mailauth/postfix smtpd_tls_auth_only=yes "
+            "smtpd_end_of_data_restrictions=check_policy_service,unix:private/nowhere",
             "none": "smtpd_sasl_auth_enable=no",
             "cyrus": "smtpd_sasl_type=cyrus smtpd_sasl_path=smtpd smtpd_tls_auth_only=yes",
         }
@@ -118,7 +119,7 @@ def test_sockets_are_tried_as_the_user_and_in_the_chroot(mta: Mta) -> None:
 
 def test_what_could_be_read_of_them_is_told(mta: Mta) -> None:
     seen = doctor(mta.site, "servers", options=mta.options)
-    assert "5 doors and 4 sockets" in seen.one("Postfix")["found"]
+    assert "5 doors and 5 sockets" in seen.one("Postfix")["found"]
     assert "1 doors and 1 sockets" in seen.one("Exim")["found"]
     lost = doctor(mta.site, "servers", options=("--server", f"postfix={mta.site.folder}")).one("postfix")
     assert lost["level"] == "problem"
@@ -130,6 +131,13 @@ def test_a_path_that_means_something_else_in_the_chroot_is_found(mta: Mta) -> No
     assert f"its chroot is {mta.postfix.queue}" in found["found"]
     assert f"{mta.postfix.queue}/run is not there" in found["found"]
     assert f'address = "unix:{mta.postfix.queue}/private/mailauth"' in found["mend"]
+
+
+def test_a_policy_socket_that_is_not_there_is_found(mta: Mta) -> None:
+    found = mta.sockets().one("smtpd_end_of_data_restrictions = private/nowhere")
+    assert found["level"] == "problem"
+    assert f"{mta.postfix.queue}/private/nowhere is not there" in found["found"]
+    assert f'address = "unix:{mta.postfix.queue}/private/mailauth-policy"' in found["mend"]
 
 
 def test_a_socket_that_the_daemon_may_not_use_is_found(mta: Mta) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import gc
 import os
 import socket
-from collections.abc import Iterator
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +19,16 @@ from mail_daemons import public_folder
 from mailauth.accounts.apppasswords import Minted
 from mailauth.accounts.history import AuditRow
 from mailauth.attempt import Service
-from mailauth.doctor import examination, reaching
+from mailauth.doctor import examination, reaching, talk
 from mailauth.doctor.checks import logins, offers, sockets
 from mailauth.doctor.hosts import cyrus, dovecot, exim, nginx, postfix
 from mailauth.doctor.hosts.host import Asking, CannotRead, Door, output, settings
 from mailauth.doctor.rights import READ, WRITE, User, obstacle, seen_from, user_named
-from mailauth.doctor.sources import new_network, source_for
-from mailauth.doctor.talk import Answer, Entry, Offer, _meant, is_here
+from mailauth.doctor.sources import is_here, new_network, source_for
+from mailauth.doctor.talk import Answer, Entry, NoTalk, Offer, _meant
 from mailauth.doctor.trial import Trial
 from mailauth.doctor.trying import Place, Tried
+from mailauth.founding import certificates
 
 SOMEBODY = User("somebody", 12345, (12345, 54321))
 
@@ -139,6 +146,12 @@ def test_nginx_s_words() -> None:
         (Service.IMAP, 993, True),
         (Service.POP3, 110, False),
     ]
+    by_port = nginx.parsed("server { listen 995; } server { listen 587; ssl off; } server { listen 2525; }")
+    doors = [door for server in by_port.inner("server") for door in nginx._doors(server, "on")]
+    assert [(door.service, door.port, door.implicit) for door in doors] == [
+        (Service.POP3, 995, True),
+        (Service.SMTP, 587, False),
+    ]
     assert nginx._socket("http://unix:/run/a:/auth") == "/run/a"
     assert nginx._socket("http://127.0.0.1:80/") == ""
 
@@ -207,6 +220,20 @@ def test_postfix_s_services(line: str, name: str, jailed: bool, path: str) -> No
     found = postfix._service(line, {"compatibility_level": "3.6", "smtpd_sasl_path": "private/auth"})
     assert found is not None
     assert (found.name, found.is_jailed, found.values["smtpd_sasl_path"]) == (name, jailed, path)
+
+
+@pytest.mark.parametrize(
+    ("told", "paths"),
+    [
+        ("check_policy_service,unix:private/a", ["private/auth", "private/a"]),
+        ("reject_x, check_policy_service { unix:private/a, timeout=9s } check_policy_service unix:/b", None),
+        ("check_policy_service inet:127.0.0.1:1", ["private/auth"]),
+    ],
+)
+def test_where_postfix_asks(told: str, paths: list[str] | None) -> None:
+    values = {"mail_owner": "root", "queue_directory": "/q", "smtpd_sasl_path": "unix:private/auth"}
+    service = postfix._Service("587", False, values | {"smtpd_sasl_type": "dovecot", postfix.AT_THE_END: told})
+    assert [one.path for one in postfix._asking(service)] == (paths or ["private/auth", "private/a", "/b"])
 
 
 def test_postfix_s_other_services_and_old_levels() -> None:
@@ -285,6 +312,59 @@ def test_a_program_that_fails_says_why() -> None:
 )
 def test_only_a_clear_refusal_is_one(said: str, entry: Entry) -> None:
     assert _meant(said) is entry
+
+
+@contextlib.contextmanager
+def saying(speak: Callable[[socket.socket], object]) -> Iterator[int]:
+    """A server for one client, in a thread; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            client, _ = listening.accept()
+            with client, contextlib.suppress(OSError):
+                speak(client)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join()
+
+
+def test_a_server_that_says_little_at_a_time_is_not_heard_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(talk, "WHOLE_TALK_S", 0.3)
+
+    def drip(client: socket.socket) -> None:
+        while True:  # until it leaves
+            client.sendall(b"x")
+            time.sleep(0.02)
+
+    with (
+        saying(drip) as port,
+        pytest.raises(NoTalk, match="does not answer"),
+        talk.opened(Door("--host", Service.IMAP, "127.0.0.1", port)),
+    ):
+        pass
+
+
+def test_a_server_that_greets_by_something_else_is_left_within_tls_too(tmp_path: Path) -> None:
+    made = certificates.make()
+    (tmp_path / "server.pem").write_bytes(made.server + made.key)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "server.pem")
+
+    def greet(client: socket.socket) -> None:
+        with tls.wrap_socket(client, server_side=True) as secure:
+            secure.sendall(b"SSH-2.0-mail\r\n")
+            secure.recv(1)  # until it leaves
+
+    door = Door("--host", Service.IMAP, "127.0.0.1", 0, implicit=True)
+    with (
+        saying(greet) as port,
+        pytest.raises(NoTalk, match="it greets with"),
+        talk.opened(dataclasses.replace(door, port=port)),
+    ):
+        pass
+    gc.collect()  # what is not closed is told here, and fails the test
 
 
 def test_port_25_offering_auth_is_a_warning_and_without_it_right() -> None:

@@ -114,6 +114,7 @@ def test_what_is_to_be_known_of_this_configuration_is_said(asking: Asking, folde
     assert "prefetch" in said
     assert "no longer offered, having no password to judge: cram-md5" in said
     assert "tells neither TLS nor aliases" in said
+    assert "ends its user's sessions from where it was let in, or all of them" in said
 
 
 @needs_dovecot

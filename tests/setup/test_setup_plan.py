@@ -23,8 +23,9 @@ def test_a_file_is_shown_as_a_difference_and_a_new_one_whole(tmp_path: Path) -> 
 def test_a_secret_is_not_shown_neither_the_new_nor_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("key = an-older-secret\n")
-    shown = File(path, "key = the-new-secret\n", 0o600, secret="the-new-secret").shown()
-    assert shown == f"+++ {path} (mode 0600)\nkey = TOKEN\n"
+    file = File(path, "key = the-new-secret\n", 0o600, secret="the-new-secret")
+    assert file.shown() == f"+++ {path} (mode 0600)\nkey = TOKEN\n"
+    assert "the-new-secret" not in repr(file)
 
 
 def test_the_table_goes_to_the_end_once_and_is_valid(toml: Path, asking: Asking) -> None:

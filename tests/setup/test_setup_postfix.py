@@ -104,6 +104,23 @@ def test_what_a_service_has_of_its_own_does_not_outweigh_us_and_the_rest_stays(a
 
 
 @needs_postfix
+def test_what_main_cf_asks_before_a_message_is_asked_of_submission_too(asking: Asking, folder: Path) -> None:
+    quota = "check_policy_service { inet:127.0.0.1:12340, timeout=10s },\n  reject_x"
+    (folder / "main.cf").write_text(f"{MAIN}smtpd_end_of_data_restrictions = {quota}\n")
+    (folder / "master.cf").write_text(PORT_25 + "587 inet n - n - - smtpd\n")
+    _, main, master = planned(asking, folder)
+    assert owned(master, "587")["smtpd_end_of_data_restrictions"] == (
+        "check_policy_service,unix:private/mailauth-policy,check_policy_service,{,inet:127.0.0.1:12340,timeout=10s,},"
+        "reject_x"
+    )
+    assert quota in main
+    assert owned(master, "smtp") == {}
+    (folder / "main.cf").write_text(main)
+    (folder / "master.cf").write_text(master)
+    assert all(file.is_there for file in planned(asking, folder)[0].files)
+
+
+@needs_postfix
 def test_a_second_time_nothing_changes(asking: Asking, folder: Path) -> None:
     _, main, master = planned(asking, folder)
     (folder / "main.cf").write_text(main)

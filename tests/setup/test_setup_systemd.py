@@ -102,6 +102,20 @@ def test_with_nothing_to_listen_on_there_are_none(toml: Path, asking: Asking) ->
         systemd.plan(asking(version="241"))
 
 
+def test_what_has_no_mailboxes_of_its_own_is_given_none_to_write(toml: Path, asking: Asking) -> None:
+    toml.write_text(toml.read_text().replace('kind = "maildir"', 'kind = "backend"'))
+    (service,) = [file.text for file in systemd.plan(asking(version="252")).files if file.path.suffix == ".service"]
+    assert f"ReadWritePaths=-{toml.parent}\n" in service
+
+
+@pytest.mark.parametrize("name", ["100%n", "my mail", "pa$h"])
+def test_a_path_that_systemd_reads_otherwise_is_told(toml: Path, asking: Asking, name: str) -> None:
+    with toml.open("a") as file:
+        file.write(f'[[bridge]]\nkind = "saslauthd"\naddress = "unix:/run/{name}/mux"\n')
+    with pytest.raises(CannotSetUp, match="would read a blank"):
+        systemd.plan(asking(version="252"))
+
+
 def test_what_only_the_administrator_can_do_is_said(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(systemd, "HOMES", (str(Path(sys.executable).parent),))
     plan = systemd.plan(asking(version="252"), "no-such-user")

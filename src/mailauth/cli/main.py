@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -99,7 +100,7 @@ def _told() -> Iterator[None]:
 
 def _explain(error: Exception) -> NoReturn:
     if os.environ.get("MAILAUTH_DEBUG") == "1":
-        raise error
+        traceback.print_exception(error)  # Python's own exit code is 1, which `helper` says of a wrong password alone
     _fail(*exits.explained(error))
 
 

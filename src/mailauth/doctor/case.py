@@ -28,7 +28,7 @@ class Case:
     """settings, store: of the site. actor: who examines, for the audit log.
 
     login: whose account is tried, "" for none. places: of configurations, by the name of the host. named: doors that
-    who examines wants tried. clock_from: a URL whose server's clock is asked, "" for none. ca: unused names none.
+    who examines wants tried. clock_from: a URL whose server's clock is asked, "" for none.
     tell: is told what goes on.
     """
 

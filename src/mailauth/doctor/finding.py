@@ -37,7 +37,7 @@ class Finding:
 class Check:
     """What a module of `checks` offers as CHECK. order: its place among the others; title: what it looks at.
 
-    examine: looks, and tells as it goes. It may raise what a case may raise (see `examination.FAULTS`).
+    examine: looks, and tells as it goes. It may raise what a case may raise (see `examination`).
     """
 
     order: int

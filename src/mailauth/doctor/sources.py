@@ -11,7 +11,6 @@ import secrets
 import socket
 
 from mailauth.doctor.hosts.host import Door
-from mailauth.doctor.talk import is_here
 
 FIRST, LAST = 64, 127  # of the second octet: where nobody has anything of his own
 
@@ -32,3 +31,22 @@ def source_for(door: Door, number: int = 1, network: str = "") -> str:
 def new_network() -> str:
     """The first three octets of addresses that nobody else comes from just now."""
     return f"127.{secrets.randbelow(LAST - FIRST + 1) + FIRST}.{secrets.randbelow(254) + 1}"
+
+
+def is_here(host: str) -> bool:
+    """Whether this address, or all addresses of this name, are this machine's own."""
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return False
+    return bool(found) and all(is_own(str(address)) for address in found)
+
+
+def is_own(address: str) -> bool:
+    """Whether this IP address is this machine's."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
+        try:
+            sock.bind((address, 0))
+        except OSError:
+            return False
+    return True

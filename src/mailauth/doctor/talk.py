@@ -10,6 +10,7 @@ import base64
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from enum import Enum, auto
 
 from mailauth.attempt import Service
 from mailauth.doctor.hosts.host import Door
+from mailauth.doctor.sources import is_own
 
 GREETING_S = 8.0  # by then a server that is well has greeted, and begun TLS
 PATIENCE_S = 20.0  # a refusal may be held back
+WHOLE_TALK_S = 60.0  # however little is said at a time
 MOST_LINE_BYTES = 8192
 MOST_LINES = 200
 CODED = re.compile(r"(NO|-ERR)\s+\[(?P<named>[A-Z/-]+)", re.IGNORECASE)
@@ -72,9 +75,13 @@ class Talk:
         self._tls = tls
         self._sock = sock
         self._unread = b""
+        self._ends_at = time.monotonic() + WHOLE_TALK_S
         self.source = str(sock.getsockname()[0])
         self.certificate: bytes | None = None
-        if door.implicit:
+
+    def greet(self) -> None:
+        """Hear its greeting, within TLS where that comes first. Raises NoTalk."""
+        if self._door.implicit:
             self._secure()
         first = self._line()
         if not first.startswith(("* OK", "* PREAUTH", "+OK", "220")):
@@ -220,6 +227,8 @@ class Talk:
     def _line(self) -> str:
         while b"\n" not in self._unread:
             try:
+                if time.monotonic() > self._ends_at:
+                    raise TimeoutError
                 more = self._sock.recv(MOST_LINE_BYTES)
             except TimeoutError:
                 raise NoTalk("it does not answer") from None
@@ -242,33 +251,16 @@ def opened(door: Door, source: str = "") -> Iterator[Talk]:
     with sock:
         talk = Talk(door, sock, _tls(sock))
         try:
+            talk.greet()
             yield talk
         finally:
             talk.close()
 
 
-def is_here(host: str) -> bool:
-    """Whether this address, or all addresses of this name, are this machine's own."""
-    try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except OSError:
-        return False
-    return bool(found) and all(_is_own(str(address)) for address in found)
-
-
-def _is_own(address: str) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
-        try:
-            sock.bind((address, 0))
-        except OSError:
-            return False
-    return True
-
-
 def _tls(sock: socket.socket) -> ssl.SSLContext:
     """To others the name is proven; what goes to this machine itself passes nobody, and is connected to by address."""
     context = ssl.create_default_context()
-    if _is_own(sock.getpeername()[0]):
+    if is_own(sock.getpeername()[0]):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

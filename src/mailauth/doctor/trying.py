@@ -12,8 +12,8 @@ from types import FrameType
 from typing import NoReturn
 
 from mailauth.doctor.hosts.host import Door
-from mailauth.doctor.sources import new_network, source_for
-from mailauth.doctor.talk import Answer, Entry, NoTalk, Offer, Talk, is_here, opened
+from mailauth.doctor.sources import is_here, new_network, source_for
+from mailauth.doctor.talk import Answer, Entry, NoTalk, Offer, Talk, opened
 
 AT_ONCE = 16  # they wait for refusals more than they compute
 USABLE = frozenset({"PLAIN", "LOGIN"})

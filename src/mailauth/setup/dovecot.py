@@ -236,7 +236,10 @@ def _to_do(host: Host, kind: str, kick: Kick | None) -> list[str]:
             "What is open at Dovecot does not end on revoking: add doveadm_url, as docs/hosts/dovecot.md says."
         )
     elif not host.is_new:
-        to_do.append("Revoking one app password ends all sessions of its user here: only Dovecot 2.4 tells them apart.")
+        to_do.append(
+            "Revoking one app password ends its user's sessions from where it was let in, or all of them where that is "
+            "not certain: only Dovecot 2.4 knows one device from another."
+        )
     if host.doveconf is None:
         to_do.append("userdb and master users stay in your own files: only the other passdbs must go.")
         return to_do

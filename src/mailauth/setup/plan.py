@@ -64,11 +64,11 @@ class File:
     """
 
     path: Path
-    text: str
+    text: str = field(repr=False)
     mode: int = 0o644
     group: int | None = None
     like: Path | None = None
-    secret: str = ""
+    secret: str = field(default="", repr=False)
     copy_of: str = ""
 
     @property

@@ -132,14 +132,14 @@ def _policy(address: str, path: str) -> Table | None:
 
 def _edit(draft: Draft, services: Sequence[Service], path: str, policy: str) -> list[str]:
     """Both files. policy: where is asked before each message; "": nowhere. What is to be said of other services."""
-    was_on = draft.value(ENABLED) == "yes"
+    was_on, by_main = draft.value(ENABLED) == "yes", {AT_THE_END: draft.value(AT_THE_END)}
     draft.set(_main(path))
     given, taken, asking, without = [], [], [], []
     for service in draft.services():
         has = draft.options(service)
         if service in services:
             taken += [f"{service.entry}/{name}" for name in sorted(OURS & set(has))]
-            wanted = _own(service.port, has, policy)
+            wanted = _own(service.port, by_main | has, policy)
             given += [f"{service.entry}/{name}={value}" for name, value in wanted.items() if has.get(name) != value]
         elif has.get(ENABLED) == "yes" and (service.port in PORT_25 or service.kind == "pass"):
             taken.append(f"{service.entry}/{ENABLED}")
@@ -175,13 +175,13 @@ def _main(path: str) -> dict[str, str]:
 
 
 def _own(port: str, has: dict[str, str], policy: str = "") -> dict[str, str]:
-    """What a submission service needs of its own, beside what it has."""
+    """What a submission service needs of its own, beside what it has, be it by main.cf: it outweighs that."""
     wrapped = port in FROM_THE_FIRST_BYTE or has.get("smtpd_tls_wrappermode") == "yes"
     tls = {"smtpd_tls_wrappermode": "yes"} if wrapped else {"smtpd_tls_security_level": "encrypt"}
     relay = (
         {} if "smtpd_relay_restrictions" in has else {"smtpd_relay_restrictions": "permit_sasl_authenticated,reject"}
     )
-    before = has.get(AT_THE_END, "")
+    before = ",".join(has.get(AT_THE_END, "").replace(",", " ").split())  # in master.cf no value has a space
     asking = (
         {AT_THE_END: f"check_policy_service,{policy}{',' if before else ''}{before}"} if policy not in before else {}
     )

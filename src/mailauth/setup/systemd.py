@@ -8,6 +8,7 @@ them to the service's user.
 from __future__ import annotations
 
 import pwd
+import re
 import sys
 from collections.abc import Iterator
 from importlib import resources
@@ -18,6 +19,7 @@ from mailauth.config import Address, Settings
 from mailauth.config.bridge import UnixPath
 from mailauth.setup.plan import Asked, CannotSetUp, File, Plan
 from mailauth.setup.programs import found, missing, said
+from mailauth.store.engine import SQLITE_SCHEME, sqlite_path
 
 FOLDER = Path("/etc/systemd/system")
 STATE = Path("/var/lib/mailauth")
@@ -25,6 +27,7 @@ HOMES = ("/home", "/root", "/run/user")  # which the service does not see
 OLDEST = 247
 TCP = "mailauth.socket"
 SERVICE = "mailauth.service"
+UNFIT = re.compile(r"[\s%$\"'\\]")
 
 
 def plan(asked: Asked, user: str = "mailauth") -> Plan:
@@ -37,6 +40,7 @@ def plan(asked: Asked, user: str = "mailauth") -> Plan:
     sockets = _sockets(settings)
     if not sockets:
         raise CannotSetUp(f"{settings.source}: there is nothing to listen on; add a [[bridge]] or [[listen]] first")
+    _require_plain(settings)
     service = _unit(
         SERVICE,
         {
@@ -71,6 +75,16 @@ def program() -> Path:
     if installed is None:
         raise CannotSetUp("the program `mailauth` is neither beside this Python nor in PATH; install the package first")
     return Path(installed)
+
+
+def _require_plain(settings: Settings) -> None:
+    """Raises CannotSetUp for a path that systemd would not take as it stands."""
+    places = [str(program()), str(settings.source), *_writable(settings)]
+    places += [str(bridge.address.path) for bridge in settings.bridge if isinstance(bridge.address, UnixPath)]
+    for place in filter(UNFIT.search, places):
+        raise CannotSetUp(
+            f"{place.removeprefix('-')!r}: systemd would read a blank, %, $, \\ or a quote otherwise; move it"
+        )
 
 
 def _unit(name: str, fitted: dict[str, str]) -> str:
@@ -117,9 +131,9 @@ def _writable(settings: Settings) -> list[str]:
     """The folders that the service writes into. One that is not there is no error ("-")."""
     url = settings.store.url
     folders = {settings.key.file.parent}  # the high-water file is beside the key file
-    if url.startswith("sqlite:///"):
-        folders.add(Path(url.removeprefix("sqlite:///")).parent)
-    if settings.listen:
+    if url.startswith(SQLITE_SCHEME):
+        folders.add(sqlite_path(url).parent)
+    if settings.listen and settings.mailbox.kind == "maildir":
         folders.add(settings.mailbox.path)
     if settings.log.file is not None:
         folders.add(settings.log.file.parent)

@@ -1,7 +1,7 @@
 """The rights of the key file, of other files with secrets, and of the configuration itself.
 
-Rule: nobody but the owner reads the key file and private keys; other secrets may be shared with a group, since a mail
-server has to read the same token; what is configured is not for others to change.
+Rule: nobody but the owner reads the key file; other secrets and private keys may be shared with a group, since a mail
+server has to read the same; what is configured is not for others to change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mailauth.doctor.rights import READ, obstacle, told
 from mailauth.keeper.configured import doveadms_of
 from mailauth.keys import KeyFileError, KeyRing
 
-GROUP_AND_OTHERS, OTHERS, OTHERS_WRITE = 0o077, 0o007, 0o022
+OTHERS, OTHERS_WRITE = 0o007, 0o022
 
 
 def _examine(case: Case) -> Iterator[Finding]:

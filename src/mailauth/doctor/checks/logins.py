@@ -13,7 +13,8 @@ from mailauth.attempt import BRIDGE
 from mailauth.doctor import trial
 from mailauth.doctor.case import OURS, Case
 from mailauth.doctor.finding import Check, Finding, not_checked, ok, problem, warning
-from mailauth.doctor.talk import Entry, is_here
+from mailauth.doctor.sources import is_here
+from mailauth.doctor.talk import Entry
 from mailauth.doctor.trial import Trial
 from mailauth.doctor.trying import Tried
 

@@ -87,14 +87,15 @@ def _mend(one: Asking, reached: Reach) -> str:
     if hindrance is None:
         return START
     if hindrance.is_missing and one.root != Path("/"):
-        inside = f'address = "unix:{one.root}/private/mailauth"'
-        return f"give the bridge a place in the chroot, {inside}, and have {one.setting} = private/mailauth name it"
+        place = f'address = "unix:{one.root}/{one.inside}"'
+        return f"give the bridge a place in the chroot, {place}, and have {one.setting} name {one.inside}"
     if hindrance.is_missing:
         return f"{START}; its address and {one.setting} must mean the same place"
     if hindrance.is_folder:
         return f"let {user} enter it: chmod o+x {hindrance.place}, or have {user}'s group be its group"
     group = _group_name(one.user)
-    return f'write socket_group = "{group}" and socket_mode = "0660" into its [[bridge]], and start mailauth anew'
+    told = f'write socket_group = "{group}" and socket_mode = "0660" into its [[bridge]], and start mailauth anew'
+    return f"{told}; where systemd has made it: `mailauth setup systemd --write`, then restart its sockets, too"
 
 
 def _admitted(bridge: Bridge) -> list[User]:

@@ -55,7 +55,7 @@ class Asking:
     """A UNIX socket that a process of a mail server asks at.
 
     who: the process, for people. path: as the server's configuration has it. root: its chroot. folder: what a
-    relative path is relative to. setting: what names the path there.
+    relative path is relative to. setting: what names the path there. inside: a good place in the chroot.
     """
 
     who: str
@@ -64,6 +64,7 @@ class Asking:
     setting: str
     root: Path = Path("/")
     folder: Path = Path("/")
+    inside: str = ""
 
 
 @dataclass(frozen=True, slots=True)

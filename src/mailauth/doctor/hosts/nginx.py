@@ -6,22 +6,16 @@ import re
 from dataclasses import dataclass, field
 
 from mailauth.attempt import Service
-from mailauth.doctor.hosts.host import (
-    USUAL_PORTS,
-    Asking,
-    CannotRead,
-    Door,
-    Host,
-    is_loopback,
-    output,
-    program,
-    reachable,
-)
+from mailauth.doctor.hosts.host import Asking, CannotRead, Door, Host, is_loopback, output, program, reachable
 from mailauth.doctor.rights import user_named
 
 TOKEN = re.compile(r"""#[^\n]*|"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|([{};])|([^\s{};"'#][^\s{};]*)""")
 COMPILED_USER = "nobody"  # unless the configuration, or whoever built it, names another
-IMPLICIT_PORTS = {ports[1] for ports in USUAL_PORTS.values()}
+BY_PORT = {  # where a server names no protocol
+    **dict.fromkeys(("143", "993"), "imap"),
+    **dict.fromkeys(("110", "995"), "pop3"),
+    **dict.fromkeys(("25", "587", "465"), "smtp"),
+}
 
 
 @dataclass(slots=True)
@@ -57,7 +51,7 @@ def read(place: str) -> Host | None:
         raise CannotRead(f"nginx's user {top.value('user', COMPILED_USER)!r} is no user of this machine; make it")
     for mail in top.inner("mail"):
         for server in mail.inner("server"):
-            doors += _doors(server)
+            doors += _doors(server, mail.value("ssl"))
             url = server.value("auth_http") or mail.value("auth_http")
             path = _socket(url)
             if path:
@@ -86,13 +80,14 @@ def parsed(text: str) -> Block:
     return top
 
 
-def _doors(server: Block) -> list[Door]:
+def _doors(server: Block, ssl: str = "") -> list[Door]:
+    """ssl: as the block around it says for all."""
     doors = []
     for words in server.named("listen"):
         host, _, port = words[0].rpartition(":")
         if not port.isdigit() or words[0].startswith("unix:"):
             continue
-        protocol = server.value("protocol")
+        protocol = server.value("protocol") or BY_PORT.get(port)
         if protocol not in set(Service):
             continue
         doors.append(
@@ -101,7 +96,7 @@ def _doors(server: Block) -> list[Door]:
                 Service(protocol),
                 reachable(host),
                 int(port),
-                implicit="ssl" in words[1:] or server.value("ssl") == "on",
+                implicit="ssl" in words[1:] or server.value("ssl", ssl) == "on",
                 proxied="proxy_protocol" in words[1:],
                 everywhere=not is_loopback(host),
             )

@@ -1,4 +1,4 @@
-"""Postfix: its smtpd services, the chroot of each, and the socket that each asks at.
+"""Postfix: its smtpd services, the chroot of each, and the sockets that each asks at, for logins and before a message.
 
 Source: postconf(1), master(5), postconf(5); libsasl's smtpd.conf. A socket's path is relative to the queue's folder,
 and is the chroot's own in a chroot.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +30,12 @@ from mailauth.doctor.rights import user_named
 
 OPTION = re.compile(r"-o\s+(?:\{\s*([^=}]+?)\s*=\s*(.*?)\s*\}|([^=\s]+)=(\S*))")
 USUAL_SASL = ("/etc/postfix/sasl", "/var/lib/sasl2", "/etc/sasl2", "/usr/lib/sasl2")
+AT_THE_END = "smtpd_end_of_data_restrictions"
+POLICY = re.compile(r"check_policy_service[\s,{]+unix:([^\s,}]+)")
 WANTED = (
     *("queue_directory", "mail_owner", "inet_interfaces", "compatibility_level", "config_directory"),
     *("smtpd_sasl_auth_enable", "smtpd_sasl_type", "smtpd_sasl_path", "smtpd_tls_wrappermode"),
-    *("smtpd_upstream_proxy_protocol", "cyrus_sasl_config_path"),
+    *("smtpd_upstream_proxy_protocol", "cyrus_sasl_config_path", AT_THE_END),
 )
 COLUMNS = 8  # of master.cf: service, type, private, unpriv, chroot, wakeup, maxproc, command
 
@@ -60,7 +62,7 @@ def read(place: str) -> Host | None:
     values = settings(output(postconf, *where, "-x", *WANTED))
     services = [found for line in output(postconf, *where, "-M").splitlines() if (found := _service(line, values))]
     doors = [door for service in services if (door := _door(service)) is not None]
-    asking = [one for service in services if service.asks and (one := _asking(service)) is not None]
+    asking = [one for service in services if service.asks for one in _asking(service)]
     return Host("Postfix", values.get("config_directory", place), tuple(doors), tuple(asking))
 
 
@@ -93,19 +95,21 @@ def _door(service: _Service) -> Door | None:
     )
 
 
-def _asking(service: _Service) -> Asking | None:
-    """None: it asks by TCP."""
+def _asking(service: _Service) -> Iterator[Asking]:
+    """At UNIX sockets; what it asks by TCP is not known here."""
     values = service.values
     user = user_named(values.get("mail_owner", "postfix"))
     if user is None:
         raise CannotRead("Postfix's mail_owner is no user of this machine; make it")
     queue = Path(values["queue_directory"])
     path, setting = _path(values)
-    if not path or path.startswith("inet:"):
-        return None
+    told = {path.removeprefix("unix:"): setting} if path and not path.startswith("inet:") else {}
+    told |= dict.fromkeys(POLICY.findall(values.get(AT_THE_END, "")), AT_THE_END)
     root = queue if service.is_jailed else Path("/")
     folder = Path("/") if service.is_jailed else queue
-    return Asking(f"Postfix smtpd ({service.name})", user, path.removeprefix("unix:"), setting, root, folder)
+    for path, setting in told.items():
+        inside = "private/mailauth-policy" if setting == AT_THE_END else "private/mailauth"
+        yield Asking(f"Postfix smtpd ({service.name})", user, path, setting, root, folder, inside)
 
 
 def _path(values: Mapping[str, str]) -> tuple[str, str]:
