@@ -9,7 +9,7 @@ from typing import Any
 from mailauth import plugins
 from mailauth.attempt import Attempt, Credential
 from mailauth.bridges.bridge import Bridge, Terms
-from mailauth.dialogue import Actions, BridgeDialogue, Close, Judge, Recheck, Reset, Send, Warn
+from mailauth.dialogue import Actions, Again, BridgeDialogue, Close, Judge, Recheck, Reset, Send, Warn
 from mailauth.factors.section import Section
 from mailauth.verdict import Outcome
 from stage import alice_only, whole
@@ -35,6 +35,7 @@ class BridgeStage:
         self.sessions: list[str] = []  # of each of them, as the host names it
         self.rechecks: list[Recheck] = []  # also among the attempts, without a password
         self.pending: dict[int, Attempt] = {}  # by ticket
+        self.again: dict[int, bytes] = {}  # by ticket: questions of logins that come again
         self.warnings: list[str] = []
         self.is_closed = False
         self.is_reset = False
@@ -89,6 +90,11 @@ class BridgeStage:
                     asked = Attempt(Credential(login), service, peer, tls=False)
                     self.attempts.append(asked)
                     self.pending[ticket] = asked
+                case Again(ticket, question, session):
+                    assert ticket not in self._tickets, "a ticket was used twice"
+                    self._tickets.add(ticket)
+                    self.sessions.append(session)
+                    self.again[ticket] = question
                 case Warn(text):
                     self.warnings.append(text)
                 case Close():
@@ -101,6 +107,13 @@ class BridgeStage:
             for ticket, attempt in list(self.pending.items()):
                 if ticket in self.pending and not self.is_closed:
                     self.answer_silently(ticket, self._judge(attempt))
+
+    def answer_again(self, outcome: Outcome | None) -> bytes:
+        """Answer the login that comes again and has waited longest; None: it is to be judged from the beginning."""
+        ticket = next(iter(self.again))
+        del self.again[ticket]
+        self._do(self.dialogue.anew(ticket) if outcome is None else self.dialogue.judged(ticket, outcome))
+        return self.news()
 
     def answer_silently(self, ticket: int, outcome: Outcome) -> None:
         """As `answer`, without looking at what is said."""

@@ -36,6 +36,7 @@ from mailauth.store.upgrade import require_current
 from mailauth.store.upkeep import Retention
 from mailauth.store.writebehind import WriteBehind
 from mailauth.verify.recognising import Recognising
+from mailauth.verify.recurring import Recurring
 from mailauth.verify.reported import ReportedLogins
 from mailauth.verify.throttle import GuessThrottle
 from mailauth.verify.verifier import Verifier
@@ -57,6 +58,7 @@ class Core:
     reported: ReportedLogins
     pool: HashPool
     keys: LiveKeys
+    recurring: Recurring | None
     earlier: Sequence[Change] = ()
 
 
@@ -92,9 +94,7 @@ async def open_core(settings: Settings, *, lets_in: bool = True) -> AsyncIterato
         earlier = await asyncio.to_thread(changes.kept, store) if lets_in and settings.bridge else ()
         pool = _hash_pool(settings)
         stack.callback(pool.close)
-        passdb = open_passdb(
-            store, ring.ids, deadline_s=settings.store.timeout_s, connections=settings.store.connections
-        )
+        passdb = _passdb(settings, store, ring)
         stack.push_async_callback(passdb.close)
         keys = LiveKeys(store, settings.key.file, ring, passdb.use_keys)
         behind = _write_behind(settings, store, keys)
@@ -102,12 +102,13 @@ async def open_core(settings: Settings, *, lets_in: bool = True) -> AsyncIterato
         stack.push_async_callback(asyncio.to_thread, behind.close)
         sessions = LiveSessions(passdb, LEASE_S if lets_in else None, keys.orders)
         throttle = GuessThrottle(settings.throttle.trusted_networks) if lets_in and settings.throttle.enabled else None
-        looks = settings.throttle.recognise_web_passwords and lets_in
+        recurring = Recurring(passdb, keys, sessions, events, throttle) if lets_in else None
         verifier = Verifier(
             *(passdb, keys, pool, events, throttle),
             changes=sessions if lets_in else None,
-            recognising=_recognising(store, pool) if looks else None,
+            recognising=_recognising(store, pool) if lets_in and settings.throttle.recognise_web_passwords else None,
             outside=open_sources(settings, pool, store, passdb if lets_in else None),
+            recurring=recurring,
             refusal_delay_s=settings.replies.refusal_delay_s or settings.hashing.queue_deadline_s,
             aliases_log_in=settings.policy.aliases_log_in,
         )
@@ -118,7 +119,8 @@ async def open_core(settings: Settings, *, lets_in: bool = True) -> AsyncIterato
         web_passwords = WebSignIn(passdb, verifier.matching, throttle, sessions)
         reported = ReportedLogins(passdb, throttle, events)
         stack.push_async_callback(reported.close)
-        yield Core(settings, store, passdb, verifier, events, sessions, web_passwords, reported, pool, keys, earlier)
+        judging = (verifier, events, sessions, web_passwords, reported, pool, keys, recurring)
+        yield Core(settings, store, passdb, *judging, earlier)
 
 
 async def _apply_changes(
@@ -149,6 +151,11 @@ def _recognising(store: Store, pool: HashPool) -> Recognising:
         await asyncio.to_thread(note_web_password, store, *where, is_web=is_web)
 
     return Recognising(pool, note)
+
+
+def _passdb(settings: Settings, store: Store, ring: KeyRing) -> StorePassdb:
+    options = settings.store
+    return open_passdb(store, ring.ids, deadline_s=options.timeout_s, connections=options.connections)
 
 
 def _write_behind(settings: Settings, store: Store, keys: LiveKeys) -> WriteBehind:

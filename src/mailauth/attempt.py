@@ -7,7 +7,7 @@ Rule: values only. Nothing here decides, waits or reads a clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv6Address
 
@@ -56,6 +56,8 @@ class Attempt:
     is known that asks; a socket address tuple, an `ipaddress` object and None are taken too.
     tls: whether the password came over TLS.
     client: the name the client gave itself (IMAP ID, SMTP EHLO), for the owner's list; never trusted.
+    question: a keyed digest of all of this, password included, by which an attempt that comes again can be told to be
+    the same; b"": it cannot.
     """
 
     credential: Credential
@@ -63,6 +65,7 @@ class Attempt:
     peer: str
     tls: bool
     client: str = ""
+    question: bytes = field(default=b"", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if type(self.peer) is not str or self.peer.startswith(MAPPED_IPV4):

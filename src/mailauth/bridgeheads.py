@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -26,7 +26,8 @@ from mailauth.keeper.doveadm import KeptDoveadm
 from mailauth.plugins import NoSuchPlugin
 from mailauth.serving import peercred
 from mailauth.serving.admitted import Admitted
-from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection, BridgeHouse, Reads
+from mailauth.serving.bridgehouse import BridgeHouse, Reads
+from mailauth.serving.bridging import HOLD_MOST_S, BridgeConnection
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
 from mailauth.serving.inherited import Inherited
@@ -36,6 +37,7 @@ from mailauth.serving.sessions import LiveSessions
 from mailauth.serving.tokens import Tokens
 from mailauth.serving.unixsocket import UnixSocket, bind_unix
 from mailauth.serving.whence import OnRecord, Whence
+from mailauth.verify.recurring import Recurring
 
 CONNECTIONS = 4  # for each slot of the host; beyond that the oldest that never asked anything goes
 HELD = 4  # one slot in so many may be kept waiting
@@ -45,12 +47,12 @@ class Accounts(Reads, OnRecord, Protocol):
     """What bridges ask the store beside the judging."""
 
 
-def bridges_of(settings: Settings, reported: Reported | None = None) -> list[Bridge]:
+def bridges_of(settings: Settings, reported: Reported | None = None, recurring: Container[bytes] = ()) -> list[Bridge]:
     """The bridges that the configuration names, in its order. Raises ConfigError."""
-    return [_built(written, settings.replies.help_line, reported) for written in settings.bridge]
+    return [_built(written, settings.replies.help_line, reported, recurring) for written in settings.bridge]
 
 
-def _built(written: section.Bridge, help_line: str, reported: Reported | None) -> Bridge:
+def _built(written: section.Bridge, help_line: str, reported: Reported | None, recurring: Container[bytes]) -> Bridge:
     options = written.options
     terms = Terms(
         name=written.kind.replace("_", "-"),
@@ -62,6 +64,7 @@ def _built(written: section.Bridge, help_line: str, reported: Reported | None) -
         if written.token_file is None
         else Tokens(written.token_file.source, written.token_file.read).admits,
         reported=reported,
+        recurring=recurring,
     )
     try:
         bridge: Bridge = plugins.load(
@@ -123,15 +126,16 @@ def open_bridges(
     inherited: Inherited,
     *,
     passdb: Accounts,
+    recurring: Recurring | None,
     asking: Asking | None = None,
 ) -> Iterator[Bridgeheads]:
     """The bridges of the configuration, bound and not yet served; in the end their sockets are taken away.
 
-    inherited: sockets that are bound already. passdb: what is judged by, too. asking: the keeper, where a bridge's
-    host is to end sessions. Raises ConfigError, CannotListen.
+    inherited: sockets that are bound already. passdb: what is judged by, too. recurring: see BridgeHouse. asking: the
+    keeper, where a bridge's host is to end sessions. Raises ConfigError, CannotListen.
     """
     with ExitStack() as stack:
-        built = bridges_of(settings, reported)
+        built = bridges_of(settings, reported, () if recurring is None else recurring.questions)
         heads = []
         again = any(isinstance(bridge, AsksAgain) for bridge in built)
         admitted = Admitted(sessions.passdb) if again else None
@@ -142,6 +146,7 @@ def open_bridges(
                 house.admitted = admitted
                 house.whence = whence
                 house.reads = passdb
+                house.recurring = recurring
                 name = f"bridge {house.name}"
                 door = _door(stack, name, written, house, inherited)
                 heads.append(Bridgehead(name, Server(house.census, [door]), house))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mailauth.attempt import Attempt, Service
 from mailauth.verdict import Outcome, Principal
@@ -40,6 +40,15 @@ class Judge:
     ticket: int
     attempt: Attempt
     session: str = ""
+
+
+class Again(NamedTuple):
+    """Judge what was let in before: see verify.recurring. Answered by `judged`, or, if it is to be judged from the
+    beginning, by `anew`. question: as in Attempt; session: as in Judge."""
+
+    ticket: int
+    question: bytes
+    session: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,7 @@ class Warn:
     text: str
 
 
-Action = Send | Judge | Recheck | StartTLS | Enter | Named | Close | Reset | Warn
+Action = Send | Judge | Again | Recheck | StartTLS | Enter | Named | Close | Reset | Warn
 Actions = list[Action]
 
 
@@ -128,7 +137,7 @@ class BridgeDialogue(Protocol):
     """Our half of a connection of a mail server that asks for its clients.
 
     Several Judges and Rechecks may be open at once, and input goes on meanwhile; each is answered once, in any order,
-    also after `eof`. Its actions are Send, Judge, Recheck, Close, Reset and Warn.
+    also after `eof`. Its actions are Send, Judge, Recheck, Close, Reset and Warn; and Again, if it is one that Recurs.
     """
 
     def opened(self) -> Actions:
@@ -138,10 +147,17 @@ class BridgeDialogue(Protocol):
         """These bytes came, cut anywhere. now: monotonic seconds."""
 
     def judged(self, ticket: int, outcome: Outcome) -> Actions:
-        """The answer to a Judge or a Recheck."""
+        """The answer to a Judge, an Again or a Recheck."""
 
     def eof(self) -> Actions:
         """The peer has closed its sending half."""
+
+
+class Recurs(BridgeDialogue, Protocol):
+    """One that knows a login that comes again by its bytes."""
+
+    def anew(self, ticket: int) -> Actions:
+        """The other answer to an Again: what it takes to judge it from the beginning."""
 
 
 class LineTooLong(Exception):

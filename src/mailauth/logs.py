@@ -58,19 +58,27 @@ class LoginLog:
         self._events.append((self._clock(), event))
 
     def flush(self) -> None:
-        """Write what is waiting. All lines are made together, so that no login pays for cold code."""
+        """Write what is waiting. All lines are made together, so that no login pays for cold code; and what is told
+        again is the same event, which is put into words once."""
         if self._events:
             events, self._events = self._events, []
-            self._write("\n".join([line(*event) for event in events]) + "\n")
+            texts: dict[int, str] = {}
+            lines = []
+            for at, event in events:
+                text = texts.get(id(event))
+                if text is None:
+                    text = texts[id(event)] = words(event)
+                lines.append(f"{stamp(at)} {text}\n")
+            self._write("".join(lines))
 
 
-def line(at: float, event: LoginJudged) -> str:
-    """The line of one event. at: epoch seconds."""
+def words(event: LoginJudged) -> str:
+    """The line of one event, without its time."""
     attempt = event.attempt
     # What is no account's login may be a password, typed into the wrong field.
     login = event.login if event.account_id is not None and event.login else "-"
     text = (
-        f"{stamp(at)} login service={attempt.service} login={value(login)}"
+        f"login service={attempt.service} login={value(login)}"
         f" peer={attempt.peer or '-'} tls={'yes' if attempt.tls else 'no'} {told(event.outcome)}"
         f" ms={event.took_ms:.1f}"
     )

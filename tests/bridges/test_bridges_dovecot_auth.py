@@ -459,3 +459,109 @@ def test_what_is_kept_is_bounded(data: bytes, times: int) -> None:
         dialogue = played.dialogue
         assert len(dialogue._unread) <= MAX_LINE_BYTES + len(data)  # type: ignore[attr-defined]
         assert len(dialogue._pending) <= MAX_PENDING  # type: ignore[attr-defined]
+
+
+# ---- logins that come again
+
+
+def question_of(line: bytes) -> bytes:
+    played = stage(terms={"recurring": (), "secret": b"s" * 32})
+    played.say(line)
+    return played.attempts[0].question
+
+
+def known_stage(line: bytes = auth(), hello: bytes = HELLO) -> BridgeStage:
+    """One that has met this line before."""
+    played = stage(hello=hello, terms={"recurring": {question_of(line)}, "secret": b"s" * 32})
+    played.sessions.clear()
+    return played
+
+
+@cuts
+def test_a_login_that_comes_again_is_known_by_its_bytes_whatever_its_number(cut) -> None:
+    played = known_stage()
+    assert played.say(auth(7) + auth(8), cut) == b""
+    assert len(played.again) == 2
+    assert len(set(played.again.values())) == 1
+    assert played.sessions == ["42", "42"]
+    assert not played.pending
+    assert played.answer_again(Accept(PRINCIPAL)) == b"OK\t7\tuser=alice@example.test\n"
+    assert played.answer_again(Accept(PRINCIPAL)) == b"OK\t8\tuser=alice@example.test\n"
+
+
+def test_what_is_to_be_judged_from_the_beginning_after_all_is_read_anew() -> None:
+    played = known_stage()
+    played.say(auth(7))
+    assert played.answer_again(None) == b""
+    (attempt,) = played.attempts
+    assert (attempt.credential.authcid, attempt.credential.password) == ("alice@example.test", "secret")
+    assert (attempt.service, attempt.peer, attempt.tls) == (Service.SMTP, "203.0.113.9", True)
+    assert attempt.question == question_of(auth())
+    assert played.answer(Reject(Reason.REVOKED)).startswith(b"FAIL\t7\tuser=alice@example.test\t")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        auth(initial=b64(b"\0alice@example.test\0Secret")),
+        auth(initial=b64(b"\0alice@example.tesT\0secret")),
+        auth(initial=b64(b"bob\0alice@example.test\0secret")),
+        auth(told=POSTFIX.replace(b"smtp", b"imap")),
+        auth(told=POSTFIX.replace(b"203.0.113.9", b"203.0.113.8")),
+        auth(told=POSTFIX.replace(b"\tsecured", b"")),
+        auth(mechanism=b"LOGIN"),
+        auth(initial=None),
+    ],
+)
+def test_what_differs_in_anything_is_another_question(other: bytes) -> None:
+    played = known_stage()
+    played.say(other)
+    assert not played.again
+    assert all(attempt.question != question_of(auth()) for attempt in played.attempts)
+
+
+def test_what_was_shown_in_several_steps_has_no_question() -> None:
+    played = stage()
+    played.say(auth(initial=None) + b"CONT\t1\t" + b64(b"\0alice@example.test\0secret") + b"\n")
+    assert [attempt.question for attempt in played.attempts] == [b""]
+
+
+def test_two_bridges_have_no_question_in_common() -> None:
+    """They may name other networks and services: the same bytes may mean something else."""
+    one, other = stage(), stage()
+    one.say(auth())
+    other.say(auth())
+    assert one.attempts[0].question != other.attempts[0].question
+    assert b"secret" not in one.attempts[0].question
+
+
+def test_one_that_was_cancelled_or_lost_its_connection_is_not_answered() -> None:
+    played = known_stage()
+    assert played.say(auth(7) + b"CANCEL\t7\n") == b""
+    assert played.answer_again(Accept(PRINCIPAL)) == b""
+    played.say(auth(8) + b"CANCEL\t8\n")
+    assert played.answer_again(None) == b""
+    assert played.attempts == []
+    played.say(auth(9) + auth(9))
+    assert played.is_closed
+    assert played.warnings == ["sent a request that cannot be told from another"]
+    assert played.answer_again(Accept(PRINCIPAL)) == b""
+
+
+def test_after_the_end_of_input_it_is_answered_first() -> None:
+    played = known_stage()
+    played.say(auth(7))
+    played.eof()
+    assert not played.is_closed
+    assert played.answer_again(Accept(PRINCIPAL)) == b"OK\t7\tuser=alice@example.test\n"
+    assert played.is_closed
+
+
+@pytest.mark.parametrize(
+    "line", [b"AUTH\t5\n", b"AUTH\t5\t\n", b"AUTH\t5\t\tservice=smtp\n", b"AUTH\t\tPLAIN\n", b"AUTH\t\n"]
+)
+def test_half_a_request_ends_the_connection(line: bytes) -> None:
+    played = stage()
+    played.say(line)
+    assert played.is_closed
+    assert played.warnings == ["sent a request that cannot be told from another"]

@@ -27,7 +27,8 @@ from mailauth.attempt import Attempt
 from mailauth.interfaces import StoreUnavailable
 from mailauth.serving import bridging, peercred
 from mailauth.serving.admitted import Admitted
-from mailauth.serving.bridging import BridgeConnection, BridgeHouse
+from mailauth.serving.bridgehouse import BridgeHouse
+from mailauth.serving.bridging import BridgeConnection
 from mailauth.serving.census import Census
 from mailauth.serving.clock import FewHeld, RefusalClock
 from mailauth.serving.listen import CannotListen, Door, Server, bind

@@ -196,6 +196,14 @@ def test_a_last_use_is_the_newest_and_due_once_a_minute(folded):
     assert folded.take(1200.0).uses == {}
 
 
+def test_what_is_told_again_is_counted_from_its_first_time_and_used_at_its_last(folded):
+    folded.note(judged(), 1000.0, 1000.1, 1000.4)
+    batch = folded.take(1000.5)
+    (row,) = rows(batch)
+    assert (row["at"], row["count"]) == (1000.0, 3)
+    assert batch.uses[7]["last_used_at"] == 1000.4
+
+
 def test_at_the_end_every_last_use_is_due(folded):
     folded.note(judged(), 1000.0)
     folded.take(1000.5)
@@ -225,11 +233,12 @@ def test_pending_rows_are_bounded_and_what_is_dropped_is_told(folded, monkeypatc
     monkeypatch.setattr(folding, "MAX_PENDING", 10)
     for number in range(25):
         folded.note(judged(peer=f"192.0.2.{number}", key=number), 1000.0)
+    folded.note(judged(peer="192.0.2.99"), 1000.0, 1000.1, 1000.2)
     batch = folded.take(1000.5)
     assert len(batch.logins) == 10
     assert len(batch.uses) == 10
     (row,) = rows(folded.take(1001.0))
-    assert (row["outcome"], row["count"], row["login"]) == ("dropped", 15, None)
+    assert (row["outcome"], row["count"], row["login"]) == ("dropped", 18, None)
     assert not folded.take(1002.0)
 
 

@@ -582,7 +582,7 @@ async def test_logins_share_the_connections_there_are(postgres_database, ring):
         await asyncio.gather(*[passdb.lookup(ALICE, ()) for _ in range(40)])
         ((count,),) = postgres_database.run(
             "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%json_build_array%'"
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'SELECT accounts.id%'"
         )
         assert count == 3
 

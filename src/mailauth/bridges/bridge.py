@@ -5,10 +5,11 @@ Rule: a bridge parses and spells. It never judges, waits or reads a clock; `serv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from secrets import token_bytes
 from typing import ClassVar, Protocol, runtime_checkable
 
 from mailauth.attempt import BRIDGE, Attempt, Credential, Service, address_text
@@ -34,7 +35,8 @@ class Terms:
 
     name: of its kind. other_service: what a service of an unknown name counts as. help_line: ours, for refusals.
     admits: whether this is the host's token, compared in constant time; None: no token is configured. reported: where
-    a host that judges by passwords of its own says so; None: nowhere.
+    a host that judges by passwords of its own says so; None: nowhere. recurring: questions (see Attempt) that came
+    before. secret: what their digests are made with, so that no two bridges have any in common.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Terms:
     help_line: str = ""
     admits: Callable[[bytes], bool] | None = None
     reported: Reported | None = None
+    recurring: Container[bytes] = ()
+    secret: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     _peers: dict[str, str] = field(default_factory=dict, repr=False)
 
     def service(self, named: str) -> Service | None:

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import ClassVar, assert_never
 
-from mailauth.attempt import Attempt, Credential, Service
+from mailauth.attempt import Attempt, Credential
 from mailauth.bridges.bridge import NOT_SERVED, Terms
-from mailauth.dialogue import Action, Actions, Close, Judge, Reset, Send, Warn
+from mailauth.bridges.dovecot_auth_words import Circumstances, circumstances, text
+from mailauth.dialogue import Action, Actions, Again, Close, Judge, Reset, Send, Warn
 from mailauth.factors.section import one_of, option, read
 from mailauth.sasl.encoded import Broken, EncodedExchange, Prompt, Turn
 from mailauth.sasl.login import Login
@@ -29,6 +30,7 @@ from mailauth.sasl.plain import Plain
 from mailauth.verdict import Accept, Defer, Outcome, Reason, Reject
 
 MAJOR = b"1"
+AUTH = b"AUTH\t"
 MAX_LINE_BYTES = 16_384  # AUTH_CLIENT_MAX_LINE_LENGTH of Dovecot's auth-client-interface.h
 MAX_SAID_BYTES = 200  # of a reason, which Postfix puts into its reply line as it comes
 MAX_NUMBER_BYTES = 10  # of a request or a process: 32 bits
@@ -44,10 +46,8 @@ CODES = {
     Reason.EXPIRED: b"pass_expired",
     Reason.AUTHZID: b"authz_fail",
 }
-ESCAPES = {b"0": b"\0", b"1": b"\1", b"t": b"\t", b"r": b"\r", b"n": b"\n"}  # behind 0x01; others stand for themselves
 REFUSED = "Authentication failed."
 NUMBERS = itertools.count(1)  # of connections
-ESCAPED = re.compile(b"\1(.?)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +65,6 @@ class DovecotAuth:
 
     def dialogue(self) -> DovecotAuthDialogue:
         return DovecotAuthDialogue(self.terms, self.tempfail, next(NUMBERS))
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What an AUTH line says beside the exchange. peer: as in Attempt; name: what the client calls itself."""
-
-    service: Service
-    peer: str
-    tls: bool
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +91,7 @@ class DovecotAuthDialogue:
         self._judging: dict[int, tuple[bytes, str]] = {}  # by ticket: the id, and the login to say back
         self._open: dict[bytes, int] = {}  # the ticket of each id that is still to be answered
         self._told: dict[bytes, Circumstances | None] = {}  # what was made of the words of earlier requests
+        self._again: dict[int, bytes] = {}  # by ticket: all the words, of those that came before
         self._tickets = itertools.count(1)
         self._over = False
         self._done = False  # the peer says no more
@@ -115,8 +106,8 @@ class DovecotAuthDialogue:
 
     def received(self, data: bytes, now: float) -> Actions:
         self._now = now
-        *lines, unread = (self._unread + data).split(b"\n")
-        self._unread = unread
+        lines = (self._unread + data).split(b"\n")
+        unread = self._unread = lines.pop()
         for line in lines:
             if self._over:
                 break
@@ -129,26 +120,34 @@ class DovecotAuthDialogue:
         return self._flush()
 
     def judged(self, ticket: int, outcome: Outcome) -> Actions:
+        self._again.pop(ticket, None)
         number, login = self._judging.pop(ticket, (b"", ""))
         if self._over:
             return []
         if self._open.get(number) == ticket:  # otherwise it was cancelled, and the id may be another's by now
             del self._open[number]
             self._answer(number, outcome, login)
-        if self._done and not self._judging and not self._over:
-            self._leave()
+        self._leave_if_done()
+        return self._flush()
+
+    def anew(self, ticket: int) -> Actions:
+        words = self._again.pop(ticket)
+        number, _ = self._judging.pop(ticket)
+        if not self._over and self._open.get(number) == ticket:
+            del self._open[number]
+            self._begin(number, words, self._question(words))
+        self._leave_if_done()
         return self._flush()
 
     def eof(self) -> Actions:
         self._done = True
-        if not self._judging:
-            self._leave()
+        self._leave_if_done()
         return self._flush()
 
     # ---- what the peer says
 
     def _line(self, line: bytes) -> None:
-        if line.startswith(b"AUTH\t"):
+        if line.startswith(AUTH):
             self._auth(line)
             return
         command, *words = line.split(b"\t", 2)
@@ -160,7 +159,7 @@ class DovecotAuthDialogue:
         elif command == b"VERSION":
             self._version(words)
         elif command == b"CPID" and words:
-            self._process = _text(words[0][:MAX_NUMBER_BYTES])
+            self._process = text(words[0][:MAX_NUMBER_BYTES])
         # Whatever else there is (what later versions add) is passed over, as the protocol wants it.
 
     def _version(self, words: list[bytes]) -> None:
@@ -170,18 +169,34 @@ class DovecotAuthDialogue:
             self._minor = int(words[1][:4])
 
     def _auth(self, line: bytes) -> None:
-        head, _, response = line.partition(b"\tresp=")  # always the last: what stands behind it is its value
-        _, number, mechanism, words = (*head.split(b"\t", 3), b"", b"")[:4]
-        if not number.isdigit() or len(number) > MAX_NUMBER_BYTES or number in self._open or not mechanism:
+        end = line.find(b"\t", len(AUTH))
+        number, words = line[len(AUTH) : end], line[end + 1 :]
+        is_whole = end > 0 and number.isdigit() and len(number) <= MAX_NUMBER_BYTES and words[:1] not in {b"", b"\t"}
+        if not is_whole or number in self._open:
             self._leave("sent a request that cannot be told from another")
             return
         if self._pending:
             self._pending.pop(number, None)
+        question = self._question(words)
+        if question in self._terms.recurring:
+            ticket = self._open[number] = next(self._tickets)
+            self._judging[ticket] = number, ""
+            self._again[ticket] = words
+            self._out.append(Again(ticket, question, self._process))
+        else:
+            self._begin(number, words, question)
+
+    def _question(self, words: bytes) -> bytes:
+        return blake2b(words, digest_size=16, key=self._terms.secret).digest()
+
+    def _begin(self, number: bytes, words: bytes, question: bytes) -> None:
+        head, _, response = words.partition(b"\tresp=")  # always the last: what stands behind it is its value
+        mechanism, _, words = head.partition(b"\t")
         told = self._told.get(words)
         if told is None:
             if len(self._told) >= MOST_TOLD:
                 self._told.clear()
-            told = self._told[words] = self._circumstances(words.split(b"\t"))
+            told = self._told[words] = circumstances(words.split(b"\t"), self._terms)
         if told is None:
             self._out.append(Warn(NOT_SERVED))
             self._later(number, b"")
@@ -192,19 +207,7 @@ class DovecotAuthDialogue:
             return
         exchange = EncodedExchange(factory)
         # Exim sends an empty value where the client has sent none.
-        self._turn(number, exchange, told, exchange.begin(response or None))
-
-    def _circumstances(self, words: list[bytes]) -> Circumstances | None:
-        given: dict[bytes, bytes] = {}
-        for word in words:
-            key, _, value = word.partition(b"=")
-            given[key] = value
-        service = self._terms.service(_text(given.get(b"service", b"")))
-        if service is None:
-            return None
-        tls = given.get(b"secured", b"no") in {b"", b"tls", b"TLS"}
-        name = "".join(c for c in _text(given.get(b"client_id", b""))[:100] if c.isprintable())
-        return Circumstances(service, self._terms.peer(_text(given.get(b"rip", b""))), tls, name)
+        self._turn(number, exchange, told, exchange.begin(response or None), question)
 
     def _cont(self, number: bytes, response: bytes) -> None:
         pending = self._pending.pop(number, None)
@@ -213,12 +216,14 @@ class DovecotAuthDialogue:
         elif number not in self._open:
             self._later(number, b"")  # forgotten: says nothing about the password
 
-    def _turn(self, number: bytes, exchange: EncodedExchange, told: Circumstances, turn: Turn) -> None:
+    def _turn(
+        self, number: bytes, exchange: EncodedExchange, told: Circumstances, turn: Turn, question: bytes = b""
+    ) -> None:
         if isinstance(turn, Credential):
             ticket = next(self._tickets)
             self._judging[ticket] = (number, turn.authcid)
             self._open[number] = ticket
-            attempt = Attempt(turn, told.service, told.peer, told.tls, told.name)
+            attempt = Attempt(turn, told.service, told.peer, told.tls, told.name, question)
             self._out.append(Judge(ticket, attempt, self._process))
         elif isinstance(turn, Prompt):
             while len(self._pending) >= MAX_PENDING:
@@ -258,6 +263,10 @@ class DovecotAuthDialogue:
         self._over = True
         self._out.append(Reset())
 
+    def _leave_if_done(self) -> None:
+        if self._done and not self._judging and not self._over:
+            self._leave()
+
     def _leave(self, why: str = "") -> None:
         self._over = True
         self._unread = b""
@@ -268,12 +277,6 @@ class DovecotAuthDialogue:
     def _flush(self) -> Actions:
         out, self._out = self._out, []
         return out
-
-
-def _text(value: bytes) -> str:
-    if b"\1" in value:
-        value = ESCAPED.sub(lambda found: ESCAPES.get(found[1], found[1]), value)
-    return value.decode("utf-8", "replace")
 
 
 def _shown(login: str) -> bytes:

@@ -11,85 +11,20 @@ import logging
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import cast
 
 from mailauth.begun import begun
-from mailauth.dialogue import Actions, BridgeDialogue, Close, Ending, Judge, Recheck, Reset, Send, Warn
-from mailauth.interfaces import Authenticator
-from mailauth.serving.admitted import Admitted
-from mailauth.serving.census import Census
-from mailauth.serving.clock import FewHeld
-from mailauth.serving.sessions import LiveSessions
-from mailauth.serving.whence import Whence
+from mailauth.dialogue import Actions, Again, Close, Ending, Judge, Recheck, Recurs, Reset, Send, Warn
+from mailauth.serving.bridgehouse import BridgeHouse
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Reject
 
 DECIDE_S = 8.0  # Postfix gives up after ten seconds
 HOLD_MOST_S = 5.0  # of a refusal: so that it leaves before that
 LINGER_S = 5.0  # for a peer to read our last words
 MOST_JUDGED = 1000  # requests of one bridge; the hash queue has as many places
-WARN_S = 60.0  # between two lines that say the same
-MOST_WARNINGS = 64  # that are remembered
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER
 
 log = logging.getLogger(__name__)
-
-
-class Reads(Protocol):
-    """Reads of one stretch without waiting, made at once."""
-
-    def together(self) -> None:
-        """The reads from now on see one state of the store, that of the first of them. Whoever says so says `apart`
-        before the event loop runs anything else."""
-
-    def apart(self) -> None:
-        """Each read sees the newest state again."""
-
-
-@dataclass(slots=True)
-class BridgeHouse:
-    """What all connections of one bridge share. held: the refusals that we keep back; None: the host does.
-
-    silence_s: see bridges.bridge.Bridge. admitted, whence: where who is let in, and from where, is remembered; None:
-    nobody asks for it. reads: of the accounts that are judged. judging: what has to wait.
-    """
-
-    name: str
-    dialogue: Callable[[], BridgeDialogue]
-    authenticator: Authenticator
-    census: Census
-    held: FewHeld | None
-    silence_s: float | None = None
-    sessions: LiveSessions | None = None
-    admitted: Admitted | None = None
-    whence: Whence | None = None
-    reads: Reads | None = None
-    judging: set[asyncio.Task[None]] = field(default_factory=set)
-    _warned: dict[str, float] = field(default_factory=dict)
-
-    def warn(self, text: str) -> None:
-        """Tell the operator, once a minute."""
-        now = asyncio.get_running_loop().time()
-        if now - self._warned.get(text, -WARN_S) < WARN_S:
-            return
-        if len(self._warned) >= MOST_WARNINGS:
-            self._warned.clear()
-        self._warned[text] = now
-        log.warning("bridge %s: a peer %s", self.name, text)
-
-    def note(self, judge: Judge, accept: Accept) -> None:
-        """The host is told that this one may come in."""
-        if self.admitted is not None:
-            self.admitted.note(judge.attempt, accept, judge.session)
-        if self.whence is not None:
-            self.whence.note(judge.attempt, accept)
-
-    async def close(self) -> None:
-        """Nobody waits any more for what is still judged."""
-        for task in self.judging:
-            task.cancel()
-        await asyncio.gather(*self.judging, return_exceptions=True)
 
 
 class BridgeConnection(asyncio.Protocol):
@@ -101,7 +36,7 @@ class BridgeConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._open: dict[int, float] = {}  # tickets to be answered, and when they came, oldest first
-        self._asked: deque[tuple[Judge | Recheck, float]] = deque()  # and not begun yet
+        self._asked: deque[tuple[Judge | Recheck, float] | Again] = deque()  # and not begun yet
         self._unsent: list[bytes] = []
         self._is_going_on = False
         self._timer: asyncio.TimerHandle | None = None  # one for everything: it looks when it strikes
@@ -164,7 +99,11 @@ class BridgeConnection(asyncio.Protocol):
             reads.together()
         try:
             while self._asked:
-                task = begun(self._judged(*self._asked.popleft()), self._loop)
+                asked = self._asked.popleft()
+                if type(asked) is Again:
+                    self._do(self._recurred(asked))
+                    continue
+                task = begun(self._judged(*asked), self._loop)
                 if task is not None:
                     self._house.judging.add(task)
                     task.add_done_callback(self._house.judging.discard)
@@ -189,6 +128,8 @@ class BridgeConnection(asyncio.Protocol):
             kind = type(action)
             if kind is Send:
                 self._unsent.append(cast("Send", action).data)
+            elif kind is Again:
+                self._asked.append(cast("Again", action))
             elif kind is Judge or kind is Recheck:
                 self._begin(cast("Judge | Recheck", action))
             elif kind is Close:
@@ -216,6 +157,19 @@ class BridgeConnection(asyncio.Protocol):
             if self._timer is None or self._timer.when() > now + DECIDE_S:
                 self._look_again()
 
+    def _recurred(self, asked: Again) -> Actions:
+        house = self._house
+        try:
+            login = None if house.recurring is None else house.recurring.judge(asked.question)
+        except Exception as bug:  # noqa: BLE001  then it is judged as if it had never come before
+            log.error("logins that come again: %s", type(bug).__name__)
+            login = None
+        if login is None:
+            return cast("Recurs", self._dialogue).anew(asked.ticket)
+        house.note(login.attempt, login.accept, asked.session)
+        house.census.logged_in(self)
+        return self._dialogue.judged(asked.ticket, login.accept)
+
     async def _judged(self, judge: Judge | Recheck, arrived: float) -> None:
         house = self._house
         outcome: Outcome
@@ -233,7 +187,7 @@ class BridgeConnection(asyncio.Protocol):
         elif type(outcome) is Accept and self._is_out_of_date(outcome):
             outcome = Defer(Cause.CHANGED)
         elif type(outcome) is Accept and type(judge) is Judge and judge.ticket in self._open:
-            house.note(judge, outcome)
+            house.note(judge.attempt, outcome, judge.session)
         self._answer(judge.ticket, outcome)
         self._go_on()
 

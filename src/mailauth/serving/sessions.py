@@ -80,9 +80,13 @@ class LiveSessions:
         newest = max(self._touched.get(("account", account_id), 0), self._touched.get(("domain", domain_id), 0))
         return mark < max(newest, self._floor)
 
+    def is_current(self) -> bool:
+        """See verify.recurring.Applied."""
+        return self.lease_s is None or time.monotonic() < self._read_until
+
     async def current(self) -> None:
         """See interfaces.Changes."""
-        if self.lease_s is None or time.monotonic() < self._read_until:
+        if self.is_current():
             return
         give_up_at = time.monotonic() + CURRENT_S
         while time.monotonic() >= self._read_until:  # rare: no waker for it, which the thread would have to know

@@ -28,6 +28,9 @@ class Reader(Protocol):
     async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """All rows, each in the order of the columns. Raises StoreUnavailable, BadRecord for a text that is none."""
 
+    def at_once(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]] | None:
+        """The same without waiting, and without a fault: None: that cannot be said at once."""
+
     def together(self) -> None:
         """The reads from now on see one state, that of the first of them, until `apart`; nothing may wait meanwhile."""
 

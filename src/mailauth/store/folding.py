@@ -53,9 +53,9 @@ class Folding:
         self._observations = Observations()
         self._dropped = 0
 
-    def note(self, event: LoginJudged, now: float) -> None:
-        """Take one login into account. Microseconds, and no way to fail."""
-        self._observations.note(event, now)
+    def note(self, event: LoginJudged, now: float, *again: float) -> None:
+        """Take one login into account. Microseconds, and no way to fail. again: when it was told again."""
+        self._observations.note(event, now, 1 + len(again))
         outcome, credential_id, detail = _told(event)
         login = self._login(event)
         attempt = event.attempt
@@ -65,15 +65,16 @@ class Folding:
         if row is None or not 0 <= now - row["at"] < WINDOW_S:
             row = self._new_row(now)
             if row is None:
+                self._dropped += 1 + len(again)
                 return
             row |= {"login": login, "account_id": event.account_id, "service": str(attempt.service)}
             row |= {"peer": plain(attempt.peer), "credential_id": credential_id, "outcome": outcome, "detail": detail}
             self._open[key] = row
-        row["count"] += 1
+        row["count"] += 1 + len(again)
         row["client"] = plain(attempt.client)
         self._pending.logins[row["fold"]] = row
         if outcome == "accept" and credential_id is not None:
-            self._note_use(credential_id, row, now)
+            self._note_use(credential_id, row, again[-1] if again else now)
 
     def take(self, now: float, *, everything: bool = False) -> Batch:
         """What is to be written now. everything: also what was written not long ago; when the process ends."""
@@ -116,7 +117,6 @@ class Folding:
 
     def _new_row(self, now: float) -> Values | None:
         if len(self._pending.logins) >= MAX_PENDING:
-            self._dropped += 1
             return None
         if len(self._open) >= MAX_PENDING:
             self._open.clear()  # the next equal login begins a row of its own

@@ -44,8 +44,8 @@ class Observations:
         self._written_at: dict[Key, float] = {}
         self._known: Counter[tuple[int, str]] = Counter()  # rows here of an account and kind
 
-    def note(self, event: LoginJudged, now: float) -> None:
-        """Take one login into account. Microseconds, and no way to fail."""
+    def note(self, event: LoginJudged, now: float, times: int = 1) -> None:
+        """Take so many equal logins into account. Microseconds, and no way to fail."""
         kind, credential_id = _told(event)
         if kind is None or event.account_id is None:
             return
@@ -54,7 +54,7 @@ class Observations:
         key = (event.account_id, str(kind), network, str(attempt.service), client, credential_id)
         row = self._pending.get(key) or self._new_row(key, now)
         if row is not None:
-            row["count"] += 1
+            row["count"] += times
             row["last_at"] = now
 
     def take(self, now: float, *, everything: bool = False) -> list[Values]:

@@ -6,7 +6,7 @@ Rule: one round trip a question, on the primary. None is a row truly absent; all
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -32,12 +32,35 @@ class _Asking(NamedTuple):
     place: dict[int, str]
 
 
+AtOnce = Callable[[str, Mapping[str, Any]], list[tuple[Any, ...]] | None]
+_Latest = tuple[Account, _Asking, dict[str, Any], list[tuple[Any, ...]]]
+
+
+class StoreReading:
+    """How an account was read: verify.recurring.Reading."""
+
+    __slots__ = ("_asking", "_at_once", "_passdb", "_rows", "_values")
+
+    def __init__(self, passdb: StorePassdb, at_once: AtOnce, latest: _Latest) -> None:
+        self._passdb = passdb
+        self._at_once = at_once
+        _, self._asking, self._values, self._rows = latest
+
+    def is_unchanged(self) -> bool:
+        """See verify.recurring.Reading. With other server keys it would be read otherwise."""
+        asking = self._asking
+        return self._passdb.asking is asking and self._at_once(asking.statement, self._values) == self._rows
+
+
 class StorePassdb:
     """Accounts as logins need them. Belongs to one event loop."""
+
+    asking: _Asking
 
     def __init__(self, store: Store, reader: Reader, key_ids: Sequence[int]) -> None:
         self._store = store
         self._reader = reader
+        self._latest: _Latest | None = None  # the account that was read last
         self.use_keys(key_ids)
 
     def use_keys(self, key_ids: Sequence[int]) -> None:
@@ -50,26 +73,34 @@ class StorePassdb:
         no_hit = {f"key{n}": key_id for n, key_id in enumerate(padded)}
         no_hit |= {f"selector{n}": NO_SELECTOR for n in range(len(padded))}
         place = {key_id: f"selector{n}" for n, key_id in enumerate(keys)}
-        self._asking = _Asking(self._store.sql.LOOKUPS[min(sizes)], no_hit, place)
+        self.asking = _Asking(self._store.sql.LOOKUPS[min(sizes)], no_hit, place)
 
     async def lookup(self, login: str, selectors: Selectors) -> Account | None:
         """See interfaces.Passdb. Raises UnknownKey too if the account has any app password under a key not in the file.
 
         selectors: empty when the secret cannot be an app password.
         """
-        asking = self._asking
+        asking = self.asking
         values: dict[str, Any] = {**asking.no_hit, "login": login}
         for key_id, selector in selectors:
             values[asking.place[key_id]] = selector
         rows = await self._reader.rows(asking.statement, values)
         try:
-            return account_from(rows) if rows else None
+            account = account_from(rows) if rows else None
         except UnknownKey:
             known = {key_id for key_id, _ in selectors}
-            if asking is self._asking or (selectors and not known.issuperset(self._asking.place)):
+            if asking is self.asking or (selectors and not known.issuperset(self.asking.place)):
                 raise  # a key came meanwhile whose selector was not handed in: it cannot be said what there is
+        else:
+            self._latest = None if account is None else (account, asking, values, rows)
+            return account
         # Keys were taken away while the store was slow to answer.
-        return await self.lookup(login, [pair for pair in selectors if pair[0] in self._asking.place])
+        return await self.lookup(login, [pair for pair in selectors if pair[0] in self.asking.place])
+
+    def reading(self, account: Account) -> StoreReading | None:
+        """See verify.recurring.Readings."""
+        latest = self._latest
+        return None if latest is None or latest[0] is not account else StoreReading(self, self._reader.at_once, latest)
 
     async def prospect(self, login: str) -> Account | None:
         """See verify.outside.Newcomers."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mailauth.begun import in_a_task
@@ -35,6 +35,11 @@ class PatientReader:
         except StoreUnavailable as fault:
             left_s = self._deadline_s - (time.monotonic() - began)
             return await self._rows_within(left_s, statement, values, fault)
+
+    @property
+    def at_once(self) -> Callable[[str, Mapping[str, Any]], list[tuple[Any, ...]] | None]:
+        """See engine.Reader. Nothing is waited for, so nothing is done here."""
+        return self._reader.at_once
 
     def together(self) -> None:
         """See engine.Reader."""

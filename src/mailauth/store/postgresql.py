@@ -173,6 +173,10 @@ class PostgresqlReader:
         except self._driver.error as error:
             raise self._driver.fault(error) from None
 
+    def at_once(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]] | None:  # noqa: ARG002
+        """See engine.Reader. Its server is always waited for."""
+        return None
+
     def together(self) -> None:
         """See engine.Reader. Every read here waits, and so stands alone."""
 

@@ -153,8 +153,17 @@ class WriteBehind:
                 self._folding.give_back(batch)
 
     def _fold(self) -> None:
+        """What is told again is the same object: that is looked at once."""
+        came: dict[int, tuple[LoginJudged, list[float]]] = {}
         while self._waiting:
-            self._folding.note(*self._waiting.popleft())
+            event, at = self._waiting.popleft()
+            known = came.get(id(event))
+            if known is None:
+                came[id(event)] = event, [at]
+            else:
+                known[1].append(at)
+        for event, times in came.values():
+            self._folding.note(event, *times)
 
     def _write_batch(self, batch: Batch) -> None:
         """Rows and tables in one order in every process, so that no two wait for each other."""

@@ -34,6 +34,7 @@ class Trace:
     portal: bool = False
     device: str = ""
     recognised: bool = False
+    opened_by: tuple[Account, StoredAppPassword] | None = None
 
 
 class Matching:

@@ -12,15 +12,7 @@ from collections.abc import Callable
 from mailauth import apppassword, names
 from mailauth.attempt import Attempt
 from mailauth.events import Events, LoginJudged
-from mailauth.interfaces import (
-    Account,
-    Changes,
-    Keys,
-    Passdb,
-    StoredAppPassword,
-    StoreUnavailable,
-    Throttle,
-)
+from mailauth.interfaces import Account, Changes, Keys, Passdb, StoredAppPassword, StoreUnavailable, Throttle
 from mailauth.logs import whereabouts
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject, Stay
 from mailauth.verify import policy
@@ -30,6 +22,7 @@ from mailauth.verify.matching import Matching, Trace
 from mailauth.verify.outside import Outside
 from mailauth.verify.proofs import Hashes
 from mailauth.verify.recognising import Recognising
+from mailauth.verify.recurring import Recurring
 from mailauth.verify.reselecting import Reselecting
 
 MAX_SECRET_BYTES = 1024  # nobody's password is longer; refused before anything is computed from it
@@ -41,6 +34,7 @@ class Verifier:
 
     changes: what others changed meanwhile; None: nobody lets anybody in by what is judged here (`mailauth verify`).
     recognising: None unless owners are to hear whose web password a refused program sends. outside: closed with it.
+    recurring: told of app passwords that opened something; None: nobody judges what comes again.
     refusal_delay_s: how long a refusal may take; when hashes wait longer, nothing but an Accept is judged.
     clock: epoch seconds. aliases_log_in: whether an alias may be typed in place of the login.
     """
@@ -56,6 +50,7 @@ class Verifier:
         changes: Changes | None = None,
         recognising: Recognising | None = None,
         outside: Outside | None = None,
+        recurring: Recurring | None = None,
         refusal_delay_s: float = 2.0,
         aliases_log_in: bool = False,
         clock: Callable[[], float] = time.time,
@@ -68,6 +63,7 @@ class Verifier:
         self._throttle = throttle
         self._changes = changes
         self._recognising = recognising
+        self._recurring = recurring
         self._refusal_delay_s = refusal_delay_s
         self._clock = clock
 
@@ -95,7 +91,10 @@ class Verifier:
         took_ms = (time.perf_counter() - began) * 1000
         told = (attempt.without_secret(), outcome, trace.login, trace.account_id, took_ms, trace.detail)
         guess = None if trace.claim is None else trace.claim.guess
-        self._events.emit(LoginJudged(*told, guess, trace.would_break))
+        event = LoginJudged(*told, guess, trace.would_break)
+        self._events.emit(event)
+        if attempt.question and trace.opened_by is not None and self._recurring is not None:
+            self._recurring.remember(attempt, event, outcome, *trace.opened_by)
         return outcome
 
     async def close(self) -> None:
@@ -190,6 +189,7 @@ class Verifier:
         return None, refused
 
     def _accept(self, account: Account, stored: StoredAppPassword | None, trace: Trace) -> Accept:
+        trace.opened_by = None if stored is None else (account, stored)
         until = policy.stays_until(account, stored, trace.now)
         principal = Principal(account.id, account.login, None if stored is None else stored.id)
         return Accept(principal, Stay(trace.mark, account.domain_id, account.web_changed_at, until))
