@@ -30,7 +30,8 @@ from mailauth.sasl.plain import Plain
 from mailauth.verdict import Accept, Defer, Outcome, Reason, Reject
 
 MAJOR = b"1"
-AUTH = b"AUTH\t"
+AUTH, TAB = b"AUTH\t", 9
+NOBODY = (b"", "", b"")
 MAX_LINE_BYTES = 16_384  # AUTH_CLIENT_MAX_LINE_LENGTH of Dovecot's auth-client-interface.h
 MAX_SAID_BYTES = 200  # of a reason, which Postfix puts into its reply line as it comes
 MAX_NUMBER_BYTES = 10  # of a request or a process: 32 bits
@@ -88,10 +89,10 @@ class DovecotAuthDialogue:
         self._unread = b""
         self._now = 0.0
         self._pending: OrderedDict[bytes, Pending] = OrderedDict()
-        self._judging: dict[int, tuple[bytes, str]] = {}  # by ticket: the id, and the login to say back
+        self._judging: dict[int, tuple[bytes, str, bytes]] = {}  # by ticket: the id, the login to say back, and
+        # all the words of one that came before
         self._open: dict[bytes, int] = {}  # the ticket of each id that is still to be answered
         self._told: dict[bytes, Circumstances | None] = {}  # what was made of the words of earlier requests
-        self._again: dict[int, bytes] = {}  # by ticket: all the words, of those that came before
         self._tickets = itertools.count(1)
         self._over = False
         self._done = False  # the peer says no more
@@ -113,6 +114,8 @@ class DovecotAuthDialogue:
                 break
             if len(line) >= MAX_LINE_BYTES:
                 self._leave("sent a line longer than the protocol allows")
+            elif line.startswith(AUTH):
+                self._auth(line)
             else:
                 self._line(line)
         if not self._over and len(unread) >= MAX_LINE_BYTES:
@@ -120,19 +123,18 @@ class DovecotAuthDialogue:
         return self._flush()
 
     def judged(self, ticket: int, outcome: Outcome) -> Actions:
-        self._again.pop(ticket, None)
-        number, login = self._judging.pop(ticket, (b"", ""))
+        number, login, _ = self._judging.pop(ticket, NOBODY)
         if self._over:
             return []
         if self._open.get(number) == ticket:  # otherwise it was cancelled, and the id may be another's by now
             del self._open[number]
             self._answer(number, outcome, login)
-        self._leave_if_done()
+        if self._done:
+            self._leave_if_done()
         return self._flush()
 
     def anew(self, ticket: int) -> Actions:
-        words = self._again.pop(ticket)
-        number, _ = self._judging.pop(ticket)
+        number, _, words = self._judging.pop(ticket)
         if not self._over and self._open.get(number) == ticket:
             del self._open[number]
             self._begin(number, words, self._question(words))
@@ -147,9 +149,6 @@ class DovecotAuthDialogue:
     # ---- what the peer says
 
     def _line(self, line: bytes) -> None:
-        if line.startswith(AUTH):
-            self._auth(line)
-            return
         command, *words = line.split(b"\t", 2)
         if command == b"CONT" and len(words) == 2:
             self._cont(*words)
@@ -171,7 +170,7 @@ class DovecotAuthDialogue:
     def _auth(self, line: bytes) -> None:
         end = line.find(b"\t", len(AUTH))
         number, words = line[len(AUTH) : end], line[end + 1 :]
-        is_whole = end > 0 and number.isdigit() and len(number) <= MAX_NUMBER_BYTES and words[:1] not in {b"", b"\t"}
+        is_whole = end > 0 and number.isdigit() and len(number) <= MAX_NUMBER_BYTES and words and words[0] != TAB
         if not is_whole or number in self._open:
             self._leave("sent a request that cannot be told from another")
             return
@@ -180,8 +179,7 @@ class DovecotAuthDialogue:
         question = self._question(words)
         if question in self._terms.recurring:
             ticket = self._open[number] = next(self._tickets)
-            self._judging[ticket] = number, ""
-            self._again[ticket] = words
+            self._judging[ticket] = number, "", words
             self._out.append(Again(ticket, question, self._process))
         else:
             self._begin(number, words, question)
@@ -221,7 +219,7 @@ class DovecotAuthDialogue:
     ) -> None:
         if isinstance(turn, Credential):
             ticket = next(self._tickets)
-            self._judging[ticket] = (number, turn.authcid)
+            self._judging[ticket] = number, turn.authcid, b""
             self._open[number] = ticket
             attempt = Attempt(turn, told.service, told.peer, told.tls, told.name, question)
             self._out.append(Judge(ticket, attempt, self._process))

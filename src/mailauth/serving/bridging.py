@@ -39,6 +39,7 @@ class BridgeConnection(asyncio.Protocol):
         self._asked: deque[tuple[Judge | Recheck, float] | Again] = deque()  # and not begun yet
         self._unsent: list[bytes] = []
         self._is_going_on = False
+        self._is_stranger = True  # nobody was let in by it yet
         self._timer: asyncio.TimerHandle | None = None  # one for everything: it looks when it strikes
         self._quiet_since = self._loop.time()
         self._cut_at: float | None = None  # goodbye was said
@@ -125,23 +126,22 @@ class BridgeConnection(asyncio.Protocol):
             transport = self._transport
             if transport is None or transport.is_closing():
                 return
-            kind = type(action)
-            if kind is Send:
-                self._unsent.append(cast("Send", action).data)
-            elif kind is Again:
-                self._asked.append(cast("Again", action))
-            elif kind is Judge or kind is Recheck:
-                self._begin(cast("Judge | Recheck", action))
-            elif kind is Close:
+            if type(action) is Send:
+                self._unsent.append(action.data)
+            elif type(action) is Again:
+                self._asked.append(action)
+            elif type(action) is Judge or type(action) is Recheck:
+                self._begin(action)
+            elif type(action) is Close:
                 self._send()
                 transport.close()
                 self._cut_at = self._loop.time() + LINGER_S
                 self._look_again()
-            elif kind is Reset:
+            elif type(action) is Reset:
                 self._send()
                 self._reset(transport)
-            elif kind is Warn:
-                self._house.warn(cast("Warn", action).text)
+            elif type(action) is Warn:
+                self._house.warn(action.text)
 
     def _begin(self, judge: Judge | Recheck) -> None:
         house = self._house
@@ -167,7 +167,7 @@ class BridgeConnection(asyncio.Protocol):
         if login is None:
             return cast("Recurs", self._dialogue).anew(asked.ticket)
         house.note(login.attempt, login.accept, asked.session)
-        house.census.logged_in(self)
+        self._is_no_stranger()
         return self._dialogue.judged(asked.ticket, login.accept)
 
     async def _judged(self, judge: Judge | Recheck, arrived: float) -> None:
@@ -206,8 +206,14 @@ class BridgeConnection(asyncio.Protocol):
         if self._open.pop(ticket, None) is None:
             return
         if type(outcome) is Accept:
-            self._house.census.logged_in(self)  # others go first where room is needed
+            self._is_no_stranger()
         self._do(self._dialogue.judged(ticket, outcome))
+
+    def _is_no_stranger(self) -> None:
+        """Others go first where room is needed."""
+        if self._is_stranger:
+            self._is_stranger = False
+            self._house.census.logged_in(self)
 
     def _reset(self, transport: asyncio.Transport) -> None:
         """Postfix would write its next request into a connection that has only been closed, and defer that too."""
