@@ -29,6 +29,13 @@ ALICE = "alice@example.test"
 HERE, THERE, SIX = "192.0.2.1", "192.0.2.2", "2001:db8::1"
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to wait until it is tried again."""
+    monkeypatch.setattr(kicking, "PAUSES_S", (0.01,))
+    monkeypatch.setattr(kicking, "UNKNOWN_S", 0.01)
+
+
 @dataclass
 class Doveadm:
     """Has done what it was told, unless it is away. empty: there is nothing to end."""
@@ -356,6 +363,60 @@ async def test_who_was_let_in_a_moment_ago_is_looked_for_once_more(
     await kicker.changed([REVOKED])
     await kicker.close()
     assert not caplog.records  # it was reached
+
+
+LOOKED_AT_AGAIN = {
+    "by user": (change("account-changed", login=ALICE), False, None),
+    "by user, when sessions are closed and devices can be told": (change("sessions-closed", login=ALICE), True, None),
+    "by address": (REVOKED, False, {7: frozenset({HERE}), 8: frozenset({THERE})}),
+    "by device": (REVOKED, True, None),
+}
+
+
+@pytest.mark.parametrize(("made", "by_app_password", "record"), LOOKED_AT_AGAIN.values(), ids=LOOKED_AT_AGAIN)
+async def test_it_is_looked_once_more_also_where_something_was_ended(
+    made: Change, by_app_password: bool, record: dict[int, frozenset[str] | None] | None, quick: None
+) -> None:
+    """What was ended was another session than that which Dovecot was opening."""
+    doveadm, whence = Doveadm(), None if record is None else Whence(Record(record))
+    kicker = Kicker(doveadm, by_app_password, whence)  # type: ignore[arg-type]
+    assert (await kicker.changed([made]))[1].report
+    at_once = list(zip(doveadm.kicked, doveadm.addresses, strict=True))
+    await eventually(lambda: not kicker._waiting)
+    await kicker.close()
+    assert list(zip(doveadm.kicked, doveadm.addresses, strict=True)) == at_once * 2
+
+
+@pytest.mark.parametrize(
+    "made", [change("domain-changed", None, 1, domain="example.test"), change("site-changed", None)]
+)
+async def test_a_whole_domain_is_not_ended_twice(made: Change, quick: None) -> None:
+    doveadm = Doveadm()
+    kicker = Kicker(doveadm)  # type: ignore[arg-type]
+    await kicker.changed([made])
+    assert kicker._task is None
+    assert len(doveadm.kicked) == 1
+
+
+def test_a_second_look_is_late_enough_whenever_others_are_looked_for() -> None:
+    looks: dict[str, list[float]] = {}
+
+    class Timed(Doveadm):
+        async def kick(self, mask: str, timeout_s: float, *, passdb_field: str = "", address: str = "") -> bool:
+            looks.setdefault(mask, []).append(virtual_time.now())
+            return True
+
+    async def main() -> None:
+        kicker = Kicker(Timed())  # type: ignore[arg-type]
+        for number in range(10):
+            await kicker.changed([change("account-changed", login=f"{number}@example.test")])
+            await asyncio.sleep(0.09)
+        await asyncio.sleep(2)
+        await kicker.close()
+
+    virtual_time.run(main())
+    assert len(looks) == 10
+    assert all(0.4 <= second - first <= 1 for first, second in looks.values())
 
 
 async def test_at_the_end_it_is_said_what_stays_open(caplog: pytest.LogCaptureFixture) -> None:

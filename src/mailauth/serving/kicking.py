@@ -23,6 +23,7 @@ from mailauth.serving.whence import Whence
 FIRST_S = 0.8  # whoever revokes waits for this try
 LATER_S = 5.0
 PAUSES_S = (0.5, 1.0, 2.0, 5.0, 15.0)  # between tries; the last one again and again
+UNKNOWN_S = 0.4  # so long Dovecot may not know of a session that it opens: no second look comes sooner
 MOST_WAITING = 1000  # beyond that, everybody's sessions are to end
 EVERYBODY = "*"
 REVOKED = "app-password-revoked"
@@ -58,9 +59,10 @@ class Doveadm(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Wanted:
-    """One try that is wanted: each is another, also of the same target."""
+    """One try that is wanted: each is another, also of the same target. not_before: by the loop's clock."""
 
     is_second_look: bool
+    not_before: float
 
 
 @dataclass(slots=True)
@@ -144,7 +146,7 @@ class Kicker:
             self._try_again(target)
             lasts = f"sessions of {target.mask} may still be open, it is tried until they end: {why}"
             return f"{NOT_YET}{self._name}: {lasts}"
-        if target.app_passwords or not ended:  # one that was let in a moment ago may not be among its sessions yet
+        if not (ended and target.mask.startswith(EVERYBODY)):  # who was let in a moment ago may not be known there yet
             self._try_again(target, is_second_look=True)
         if not ended:
             return ""
@@ -157,15 +159,17 @@ class Kicker:
             is_second_look = is_second_look and all(wanted.is_second_look for wanted in self._waiting.values())
             self._waiting.clear()
             target = Target(EVERYBODY)
-        self._waiting[target] = _Wanted(is_second_look)
+        loop = asyncio.get_running_loop()
+        self._waiting[target] = _Wanted(is_second_look, loop.time() + UNKNOWN_S if is_second_look else 0.0)
         if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task = loop.create_task(self._run())
 
     async def _run(self) -> None:
         pauses, is_told = iter(PAUSES_S), False
         while self._waiting:
             await asyncio.sleep(next(pauses, PAUSES_S[-1]))
-            for target, wanted in list(self._waiting.items()):
+            now = asyncio.get_running_loop().time()
+            for target, wanted in [(target, it) for target, it in self._waiting.items() if it.not_before <= now]:
                 try:
                     ended = await self._end(target, LATER_S)
                 except (NotReached, TimeoutError) as fault:
