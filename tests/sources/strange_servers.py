@@ -10,7 +10,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @contextlib.asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[int]:
+async def serving(handler: Handler, host: str = "127.0.0.1") -> AsyncIterator[int]:
     """The port of a server that does this with each connection; at the end all are over."""
     tasks: list[asyncio.Task[None]] = []
 
@@ -20,6 +20,6 @@ async def serving(handler: Handler) -> AsyncIterator[int]:
             await handler(reader, writer)
         writer.transport.abort()
 
-    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(handle, host, 0) as server:
         yield server.sockets[0].getsockname()[1]
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -62,6 +62,9 @@ PAGE_HEAD = """\
 name file, key and reason; `mailauth config check` looks for them. Units are in the names (`_s`, `_bytes`, `_kib`,
 `_days`). Relative paths are relative to the file. Passwords never stand in it: a key that ends in `password_file` names
 a file whose first line is the password, or a variable of the environment as `env:NAME`.
+
+Where the store is a PostgreSQL on another machine, let `url` end in `?sslmode=verify-full&sslrootcert=FILE` (PEM: the
+authorities that its certificate may be from): otherwise nobody verifies who answers, and it may be in clear.
 """
 
 PAGE_PLUGGED = """\

@@ -54,7 +54,7 @@ class SqlSource:
     )
     password: str = option("", doc="the password of the database's user", secret=True)
     ca: str = option(
-        "", doc="MySQL: a PEM file of the authorities that its certificate may be from; none: the system's"
+        "", doc="a PEM file of the authorities that another machine's certificate may be from; none: the system's"
     )
     default_scheme: str = option("", doc="the scheme of passwords without a {SCHEME}; none: found out by their looks")
     hashes: Any = option(None, doc="", wired=True)
@@ -97,8 +97,11 @@ class SqlSource:
             except ImportError:
                 raise BadSection("url", "needs PyMySQL: pip install 'mailauth[mysql]'") from None
             return
+        if self.ca:
+            client_tls(self.ca, self.folder)  # so that a file that is none is told of now
+        authorities = str(Path(self.folder) / Path(self.ca).expanduser()) if self.ca else ""
         try:
-            self._database = Postgresql(self.url, self.password, self.query)
+            self._database = Postgresql(self.url, self.password, self.query, authorities)
         except ImportError:
             raise BadSection("url", "needs psycopg: pip install 'mailauth[postgresql]'") from None
 
