@@ -235,6 +235,35 @@ async def test_one_that_hands_nothing_over_is_of_no_use() -> None:
             await KeptBackends(found).open(attempt(), principal())
 
 
+NOT_UNDERSTOOD = {
+    "no capabilities": {"unread": ""},
+    "capabilities that are a number": {"capabilities": 1, "unread": ""},
+    "nothing of what is unread": {"capabilities": []},
+    "unread without an encoding": {"capabilities": [], "unread": "=\u00fc"},
+}
+
+
+@pytest.mark.parametrize("answer", NOT_UNDERSTOOD.values(), ids=NOT_UNDERSTOOD)
+async def test_a_keeper_of_another_version_is_a_fault_and_what_it_hands_over_is_closed(answer: dict) -> None:
+    carried, other = socket.socketpair()
+    other.setblocking(False)
+    async with asking(StandIn(lambda _: (answer, carried))) as found:
+        with pytest.raises(BackendUnavailable, match="not understood; are it and this process of one version"):
+            await KeptBackends(found).open(attempt(), principal())
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(other, 1), 30) == b""
+    other.close()
+
+
+@pytest.mark.parametrize("answer", [{}, {"offer": 1}], ids=str)
+async def test_an_offer_that_is_not_understood_is_none(answer: dict, caplog: pytest.LogCaptureFixture) -> None:
+    async with asking(StandIn(lambda _: (answer, None))) as found:
+        backends = KeptBackends(found)
+        with pytest.raises(BackendUnavailable, match="no SMTP back end has said yet"):
+            await backends.smtp_offer()
+        assert "cannot be asked now: the keeper's answer is not understood" in caplog.text
+        await backends.close()
+
+
 async def test_what_is_offered_is_asked_for_once_and_then_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     keeper = StandIn(lambda message: ({"offer": [f"SIZE {len(keeper.asked)}"]}, None))
     async with asking(keeper) as found:

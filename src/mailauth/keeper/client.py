@@ -22,6 +22,8 @@ ANSWER_S = 10.0  # a little longer than the keeper takes for a login
 PAUSES_S = (0.1, 0.5, 2.0, 5.0, 15.0)  # between tries to have a keeper; the last one again and again
 STEADY_S = 60.0  # one that lived so long has not failed at once
 OFFER_S, AWAY_S = 30.0, 5.0  # so long what back ends offer, or that they do not tell, is believed without asking
+MISREAD = (KeyError, TypeError, ValueError)
+NOT_UNDERSTOOD = "the keeper's answer is not understood; are it and this process of one version?"
 
 log = logging.getLogger(__name__)
 
@@ -193,8 +195,12 @@ class KeptBackends:
             raise BackendUnavailable(
                 "the keeper has handed nothing over; has this process descriptors left, and are both of one version?"
             )
-        sock.setblocking(False)
-        return Opened(sock, tuple(answer["capabilities"]), base64.b64decode(answer["unread"]))
+        try:
+            sock.setblocking(False)
+            return Opened(sock, tuple(answer["capabilities"]), base64.b64decode(answer["unread"]))
+        except MISREAD:
+            sock.close()
+            raise BackendUnavailable(NOT_UNDERSTOOD) from None
 
     async def smtp_offer(self) -> tuple[str, ...]:
         """See Backends. From memory: only the very first waits for an answer, and what is old is asked for behind."""
@@ -217,10 +223,11 @@ class KeptBackends:
         loop = asyncio.get_running_loop()
         try:
             answer, _ = await self._asking.ask({"do": "offer"})
-        except NoKeeper as fault:
+            self._offer = tuple(answer["offer"])
+        except (NoKeeper, *MISREAD) as fault:
             if not self._is_away:
-                log.error("what SMTP back ends offer cannot be asked now: %s", fault)
+                why = fault if isinstance(fault, NoKeeper) else NOT_UNDERSTOOD
+                log.error("what SMTP back ends offer cannot be asked now: %s", why)
             self._is_away, self._ask_again_at = True, loop.time() + AWAY_S
         else:
-            self._offer = tuple(answer["offer"])
             self._is_away, self._ask_again_at = False, loop.time() + OFFER_S
