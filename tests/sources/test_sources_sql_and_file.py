@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 import ssl
 import struct
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -32,6 +33,7 @@ ALICE, WEB = "alice@example.test", b"correct horse"
 HTPASSWD = "$apr1$lZL6V/ci$eIMz/iKDkbtys/uU7LEK00"  # of "password", from Apache's documentation of its formats
 BCRYPT = "$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC"  # of "myPassword", from the same page
 QUERY = "SELECT password FROM users WHERE email = :login AND domain = :domain"
+ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT max(n), :login FROM r"
 
 
 class Hashes(PlainHashes):
@@ -185,13 +187,40 @@ async def test_connections_that_went_stale_say_nothing_about_the_server(postgres
 async def test_a_query_without_end_is_given_up(tmp_path):
     url = f"sqlite:///{tmp_path}/users.db"
     sqlite3.connect(tmp_path / "users.db").close()
-    there = database(
-        url, "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT max(n), :login FROM r"
-    )
+    there = database(url, ENDLESS)
     (tmp_path / "users.db").touch()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
             await there.check(ALICE, WEB)
+
+
+async def test_a_query_that_is_given_up_before_it_has_begun_keeps_no_thread(tmp_path, monkeypatch):
+    (tmp_path / "users.db").touch()
+    is_asked, is_given_up = threading.Event(), threading.Event()
+    connections: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def late(*args: object, **options: object) -> sqlite3.Connection:
+        is_asked.set()
+        assert is_given_up.wait(30)
+        connections.append(connect(*args, **{**options, "check_same_thread": False}))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", late)
+    there = database(f"sqlite:///{tmp_path}/users.db", ENDLESS)
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        asking = asyncio.create_task(there.check(ALICE, WEB))
+        await eventually(is_asked.is_set)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        is_given_up.set()
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(threads.submit(int)), 30)
+        except TimeoutError:
+            connections[0].interrupt()  # or nobody would see that it failed
+            raise
 
 
 async def test_mysql_connections_that_went_stale_say_nothing_about_the_server(mariadb_server, users_in_mariadb):

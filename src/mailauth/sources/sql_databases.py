@@ -25,6 +25,7 @@ from mailauth.sources.parts import LOOPBACK
 
 PARAMETER = re.compile(r"(?<![:\w]):(login|local|domain)\b")
 BUSY_S = 2.0
+STEPS = 10_000  # of SQLite's machine, less than a millisecond: so often it looks whether anybody still waits
 CONNECT_S = 5
 ANSWER_S = 10
 MAX_IDLE = 16
@@ -51,32 +52,23 @@ class Sqlite:
 
     async def rows(self, values: Mapping[str, str]) -> Rows:
         """See Database."""
-        connections: list[sqlite3.Connection] = []
-        lock = threading.Lock()
+        given_up = threading.Event()
         try:
-            return await asyncio.to_thread(self._rows, values, connections, lock)
-        except asyncio.CancelledError:
-            with lock:
-                for connection in connections:
-                    connection.interrupt()  # time is up: a query without end must not keep its thread
-            raise
+            return await asyncio.to_thread(self._rows, values, given_up)
+        finally:
+            given_up.set()  # time may be up: a query without end must not keep its thread
 
     async def close(self) -> None:
         """See Database."""
 
-    def _rows(self, values: Mapping[str, str], connections: list[sqlite3.Connection], lock: threading.Lock) -> Rows:
+    def _rows(self, values: Mapping[str, str], given_up: threading.Event) -> Rows:
         try:
             place = f"file:{quote(str(self._path.absolute()))}?mode=ro"
             with contextlib.closing(
-                sqlite3.connect(place, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+                sqlite3.connect(place, uri=True, timeout=BUSY_S, isolation_level=None)
             ) as connection:
-                with lock:
-                    connections.append(connection)
-                try:
-                    return connection.execute(self._query, dict(values)).fetchmany(2)
-                finally:
-                    with lock:
-                        connections.clear()
+                connection.set_progress_handler(given_up.is_set, STEPS)
+                return connection.execute(self._query, dict(values)).fetchmany(2)
         except (sqlite3.Error, UnicodeError) as error:
             told = getattr(error, "sqlite_errorname", type(error).__name__)
             raise SourceUnavailable(f"{self._path}: {told}") from None
