@@ -131,7 +131,7 @@ class Site:
     def serving(self, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
         """`mailauth serve`, from all listeners ready to a clean end."""
         with self._log_file.open("a") as log:
-            written = log.tell()
+            written = len(self.log)
             process = subprocess.Popen(
                 [*self.launcher, sys.executable, "-m", "mailauth", "serve", "--config", self.config],
                 env=os.environ | environment,

@@ -6,13 +6,13 @@ import contextlib
 import re
 import signal
 import smtplib
-import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 from mail_daemons import Postfix, documented, need_cyrus_sasl, need_postfix, public_folder
+from served import CHINESE, WEB, Served
 
 from mailauth.accounts import apppasswords
 from mailauth.attempt import Service
@@ -21,29 +21,16 @@ from stores_in_trouble import store_away, store_locked
 
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("mail-daemons")]
 
-WEB = "correct horse battery"
-CHINESE = "\u738b\u5c0f\u660e@example.test"
 POLICY = "unix:private/mailauth-policy"
 HOSTS = ("postfix", "postfix-cyrus")
 each_host = pytest.mark.parametrize("host", HOSTS)
 
 
 @dataclass
-class World:
+class World(Served):
     """A site, and a Postfix that asks it for logins and before each message."""
 
-    site: Site
     postfix: Postfix
-    process: subprocess.Popen[bytes] | None = None
-    _serving: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-
-    def start(self) -> None:
-        began = len(self.site.log) if (self.site.folder / "serve.log").exists() else 0
-        self.process = self._serving.enter_context(self.site.serving())
-        self.site.logged("listening bridge", count=3, since=began)
-
-    def end(self) -> None:
-        self._serving.close()
 
     def session(self, host: str, login: str, password: str, peer: str = "203.0.113.9") -> smtplib.SMTP:
         """A client that has logged in."""
@@ -89,7 +76,7 @@ def running() -> Iterator[World]:
 
 @pytest.fixture
 def world(running: World) -> World:
-    if running.process is None or running.process.poll() is not None:
+    if not running.is_up:
         running.start()
     return running
 
@@ -167,7 +154,7 @@ def test_a_session_from_before_a_new_start(world: World) -> None:
     app, other = world.site.mint(login, label="lost"), world.site.mint(login, label="kept")
     lost = world.session("postfix", login, app.password, "203.0.113.20")
     kept = world.session("postfix", login, other.password, "203.0.113.21")
-    world.end()
+    assert world.end() == 0
     with kept, lost:
         world.start()
         assert (send(lost), send(kept)) == (250, 250)
@@ -190,11 +177,8 @@ def test_what_cannot_be_said_puts_the_message_off_and_the_session_goes_on(world:
             time.sleep(0.05)
         assert world.process is not None
         world.process.send_signal(signal.SIGSTOP)
-        world.process.send_signal(signal.SIGKILL)
-        world.process.wait()
+        world.end(signal.SIGKILL)
         assert send(client) == 451  # Postfix's own
-        with contextlib.suppress(AssertionError):
-            world.end()  # it says that it did not end well
         world.start()
         assert send(client) == 250
 
