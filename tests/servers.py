@@ -117,7 +117,7 @@ async def listening(
     door = Door(
         "test",
         sock,
-        lambda peer: connection(house, peer),
+        lambda proxied: connection(house, proxied),
         context if tls == "implicit" else None,
         limits.handshake_s,
         tuple(ip_network(proxy) for proxy in proxies),

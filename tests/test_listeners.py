@@ -10,6 +10,7 @@ from doubles import Doorman, MemoryPassdb
 from mailauth.attempt import Attempt
 from mailauth.carriage import Carried
 from mailauth.config import load
+from mailauth.ends import NOWHERE, UNKNOWN, End, Ends
 from mailauth.listeners import Doors
 from mailauth.serving.backing import BackendUnavailable, Opened
 from mailauth.serving.census import Census
@@ -34,7 +35,7 @@ class Nobody:
     async def is_local_domain(self, domain: str) -> bool:
         return domain == "example.test"
 
-    async def open(self, attempt: Attempt, principal: Principal) -> Opened:
+    async def open(self, attempt: Attempt, principal: Principal, ends: Ends = NOWHERE) -> Opened:
         raise AssertionError("a letter is nobody's login")
 
     async def smtp_offer(self) -> tuple[str, ...]:
@@ -69,5 +70,5 @@ async def test_before_a_back_end_and_without_a_relay_nothing_takes_letters(tmp_p
 async def test_each_kind_has_its_own_submission(tmp_path: Path, in_front: bool) -> None:
     (door,) = doors(tmp_path, "", in_front=in_front).open(Inherited({}))
     door.sock.close()
-    protocol = door.protocol("192.0.2.1")
+    protocol = door.protocol(Ends(End("192.0.2.1"), UNKNOWN))
     assert type(protocol).__name__ == ("FrontProtocol" if in_front else "SubmissionProtocol")

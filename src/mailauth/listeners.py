@@ -17,6 +17,7 @@ from mailauth.carriage import Carrier
 from mailauth.config import Settings
 from mailauth.config.settings import Listen
 from mailauth.dialogue import Dialogue
+from mailauth.ends import Ends
 from mailauth.interfaces import Authenticator, Directory
 from mailauth.sasl.mechanism import Factory
 from mailauth.serving.backing import Backends
@@ -38,7 +39,7 @@ MECHANISMS = ("plain", "login")  # those whose password can be checked against a
 POP3_IDLE_S = 600.0  # RFC 1939 section 3: not below 10 minutes
 SMTP_IDLE_S = 300.0  # RFC 5321 section 4.5.3.2.7: not below 5 minutes
 
-Protocols = Callable[[str | None], asyncio.Protocol]  # a connection's protocol, for the client that a proxy named
+Protocols = Callable[[Ends | None], asyncio.Protocol]  # a connection's protocol, for the client that a proxy named
 
 
 class Doors:

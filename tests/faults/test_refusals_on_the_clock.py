@@ -21,6 +21,7 @@ import pytest
 import virtual_time
 from doubles import NO_DEMAND, LengthKeys, MemoryPassdb, PlainHashes
 from mailauth.attempt import Service
+from mailauth.ends import UNKNOWN, End, Ends
 from mailauth.events import Events
 from mailauth.interfaces import Account, Demand, Lane, PolicyLevel, PoolBusy
 from mailauth.serving.census import Census
@@ -35,7 +36,7 @@ from servers import imap, lobby, pop3
 
 DELAY_S, LOOKUP_S, HASH_S = 2.0, 0.07, 0.9
 NOW, HOUR_S = 1.8e9, 3600.0
-PEER = "192.0.2.7"
+PROXIED = Ends(End("192.0.2.7"), UNKNOWN)
 WEB, APP, OTHER = "correct horse battery", "abcdefghjkmnpqrs", "zzzzzzzzzzzzzzzz"
 CHANCE = "bacdefghjkmnpqrs"  # another secret with the selector of APP
 CASES: dict[str, tuple[str, str, str]] = {  # login, password, authzid
@@ -138,8 +139,8 @@ class Site:
             accounts(), LengthKeys(), self.hashes, Events(), refusal_delay_s=self.delay_s, clock=lambda: NOW
         )
         self.doors: Mapping[Service, Callable[[], asyncio.Protocol]] = {
-            Service.IMAP: partial(LineConnection, self._house(imap(clear=True, max_failures=100)), PEER),
-            Service.POP3: partial(LineConnection, self._house(pop3(clear=True, max_failures=100)), PEER),
+            Service.IMAP: partial(LineConnection, self._house(imap(clear=True, max_failures=100)), PROXIED),
+            Service.POP3: partial(LineConnection, self._house(pop3(clear=True, max_failures=100)), PROXIED),
             Service.SMTP: partial(
                 SubmissionProtocol,
                 SmtpHouse(
@@ -151,7 +152,7 @@ class Site:
                     hold=self.clock.hold,
                     limits=Limits(max_failures=100),
                 ),
-                PEER,
+                PROXIED,
             ),
         }
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from doubles import Doorman, MemoryPassdb
+from mailauth.ends import Ends
 from mailauth.imap.offer import Offer as ImapOffer
 from mailauth.imap.protocol import ImapDialogue
 from mailauth.pop3.protocol import Offer as Pop3Offer
@@ -109,8 +110,8 @@ async def test_imap_and_pop3_say_so_in_place_of_a_greeting(
 ) -> None:
     live = sessions(clock, last_read_s_ago=AWAY_S)
 
-    def connection(house: Any, peer: str | None) -> LineConnection:
-        return LineConnection(dataclasses.replace(house, sessions=live), peer)
+    def connection(house: Any, proxied: Ends | None) -> LineConnection:
+        return LineConnection(dataclasses.replace(house, sessions=live), proxied)
 
     making: Any = connection
     async with listening(dialogue(clear=tls == "off"), Doorman(), tls=tls, connection=making) as running:

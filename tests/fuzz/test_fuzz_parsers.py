@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mailauth import plugins
 from mailauth.attempt import Credential
+from mailauth.ends import End, Ends
 from mailauth.imap import syntax
 from mailauth.sasl.encoded import Broken, EncodedExchange, Prompt
 from mailauth.sasl.mechanism import Malformed, decode, decode_initial, encode
@@ -95,15 +96,21 @@ def test_arguments_are_read_or_bad(text: bytes) -> None:
     assert found is None or found.size_bytes >= 0
 
 
+def are_ends(said: Ends) -> bool:
+    return all(
+        str(ip_address(end.address)) == end.address and 0 <= end.port < 65536 for end in (said.client, said.server)
+    )
+
+
 @given(line=st.binary(max_size=120) | st.text("PROXYTCP46UNKW 0123456789.:abcf%\r\n", max_size=107).map(str.encode))
 @EXAMPLES
 def test_a_version_1_header_is_read_or_bad(line: bytes) -> None:
     for text in (line, b"PROXY TCP4 " + line + b"\r\n", b"PROXY TCP6 " + line + b"\r\n"):
         try:
-            peer = parse_version_1(text)
+            said = parse_version_1(text)
         except BadHeader:
             continue
-        assert peer is None or str(ip_address(peer)) == peer
+        assert said is None or are_ends(said)
 
 
 @given(head=st.binary(min_size=16, max_size=16), body=st.binary(max_size=60))
@@ -111,10 +118,10 @@ def test_a_version_1_header_is_read_or_bad(line: bytes) -> None:
 def test_a_version_2_header_is_read_or_bad(head: bytes, body: bytes) -> None:
     for start in (head, SIGNATURE + head[12:], SIGNATURE + b"\x21" + head[13:], SIGNATURE + b"\x21\x21" + head[14:]):
         try:
-            peer = parse_version_2(start, body)
+            said = parse_version_2(start, body)
         except BadHeader:
             continue
-        assert peer is None or str(ip_address(peer)) == peer
+        assert said is None or are_ends(said)
 
 
 PORTS = st.integers(0, 65535)
@@ -123,8 +130,8 @@ PORTS = st.integers(0, 65535)
 @given(client=st.ip_addresses(), port=PORTS)
 @EXAMPLES
 def test_a_header_gives_back_the_client(client: IPv4Address | IPv6Address, port: int) -> None:
-    expected = str(getattr(client, "ipv4_mapped", None) or client)
     proxy = "192.0.2.1" if client.version == 4 else "2001:db8::1"
+    expected = Ends(End(str(getattr(client, "ipv4_mapped", None) or client), port), End(proxy, 993))
     assert parse_version_1(f"PROXY TCP{client.version} {client} {proxy} {port} 993\r\n".encode()) == expected
     body = client.packed + ip_address(proxy).packed + struct.pack(">HH", port, 993)
     head = SIGNATURE + bytes((0x21, 0x11 if client.version == 4 else 0x21)) + struct.pack(">H", len(body))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from keepers import attempt, principal
+from mailauth.ends import End, Ends
 from mailauth.keeper import client
 from mailauth.keeper.channel import Channel, Message
 from mailauth.keeper.client import Asking, KeptBackends, NoKeeper
@@ -108,7 +109,27 @@ async def test_the_attempt_s_password_is_not_said() -> None:
             await KeptBackends(found).open(attempt(), principal())
     (message,) = keeper.asked
     assert "what the client typed" not in str(message)
-    assert message.keys() == {"id", "do", "service", "account", "peer", "tls", "client"}
+
+
+async def test_the_keeper_is_told_who_is_meant_and_from_where() -> None:
+    keeper = StandIn(lambda _: ({"fault": "no"}, None))
+    ends = Ends(End("192.0.2.7", 4001), End("198.51.100.1", 993))
+    async with asking(keeper) as found:
+        with pytest.raises(BackendUnavailable):
+            await KeptBackends(found).open(attempt(client="phone"), principal(), ends)
+    (message,) = keeper.asked
+    assert message == {
+        "id": 1,
+        "do": "open",
+        "service": "imap",
+        "account": "alice@example.test",
+        "peer": "192.0.2.7",
+        "port": 4001,
+        "server": "198.51.100.1",
+        "server_port": 993,
+        "tls": True,
+        "client": "phone",
+    }
 
 
 @pytest.mark.parametrize("how", ["late", "cancelled"])

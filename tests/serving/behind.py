@@ -7,6 +7,7 @@ import socket
 from dataclasses import dataclass, field
 
 from mailauth.attempt import Attempt
+from mailauth.ends import NOWHERE, Ends
 from mailauth.serving.backing import Opened
 from mailauth.verdict import Principal
 from wire import Wire
@@ -35,6 +36,7 @@ class Behind:
     fault: Exception | None = None
     go: asyncio.Event = field(default_factory=asyncio.Event)
     asked: list[tuple[Attempt, Principal]] = field(default_factory=list)
+    told: list[Ends] = field(default_factory=list)
     given: list[socket.socket] = field(default_factory=list)
     abandoned: int = 0
     _far: asyncio.Queue[socket.socket] = field(default_factory=asyncio.Queue)
@@ -42,8 +44,9 @@ class Behind:
     def __post_init__(self) -> None:
         self.go.set()
 
-    async def open(self, attempt: Attempt, principal: Principal) -> Opened:
+    async def open(self, attempt: Attempt, principal: Principal, ends: Ends = NOWHERE) -> Opened:
         self.asked.append((attempt, principal))
+        self.told.append(ends)
         try:
             await self.go.wait()
         except asyncio.CancelledError:

@@ -18,6 +18,7 @@ import pytest
 
 from doors import IMAP, Words, greeted
 from doubles import Doorman
+from mailauth.ends import Ends
 from mailauth.serving.census import Census
 from mailauth.serving.house import TimeLimits
 from mailauth.serving.lines import LineConnection
@@ -194,14 +195,14 @@ class Troubled:
 
 @asynccontextmanager
 async def troubled(
-    *errors: int, protocol: Callable[[str | None], asyncio.Protocol] | None = None
+    *errors: int, protocol: Callable[[Ends | None], asyncio.Protocol] | None = None
 ) -> AsyncIterator[int]:
     """The port of a door at which we accept, whose socket meets these errors first."""
     sock = bind("127.0.0.1", 0)
     door = Door(
         "imap",
         Troubled(sock, list(errors)),  # type: ignore[arg-type]
-        protocol or (lambda peer: Greeter()),
+        protocol or (lambda proxied: Greeter()),
         proxies=(ip_network("192.0.2.0/24"),),
     )
     server = Server(Census(10, 10), [door])
@@ -262,7 +263,7 @@ async def test_a_stranger_goes_for_the_next_when_descriptors_run_out(
 async def test_a_fault_of_ours_costs_one_connection(caplog: pytest.LogCaptureFixture) -> None:
     faults = [RuntimeError("a bug")]
 
-    def make(peer: str | None) -> asyncio.Protocol:
+    def make(proxied: Ends | None) -> asyncio.Protocol:
         if faults:
             raise faults.pop()
         return Greeter()

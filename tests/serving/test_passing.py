@@ -21,6 +21,7 @@ from doors import IMAP, POP3, Gate, Words, greeted, secured
 from doubles import Doorman, MemoryPassdb
 from mailauth.attempt import Attempt, Service
 from mailauth.dialogue import Ending
+from mailauth.ends import NOWHERE, End, Ends
 from mailauth.serving.backing import BackendUnavailable, Opened
 from mailauth.serving.house import TimeLimits
 from mailauth.serving.passing import Passage, Side
@@ -88,6 +89,38 @@ async def take(wire: Wire, count: int) -> bytes:
 
 
 # ---- in
+
+
+HEADERS = {
+    "": None,
+    "PROXY UNKNOWN\r\n": None,
+    "PROXY TCP4 192.0.2.7 198.51.100.1 4001 993\r\n": Ends(End("192.0.2.7", 4001), End("198.51.100.1", 993)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("header", HEADERS)
+async def test_the_back_end_is_told_of_both_ends_of_the_client_s_connection(
+    words: Words, kind: str, header: str
+) -> None:
+    behind = Behind()
+    options = {"proxies": ("127.0.0.1/32",)} if header else {}
+    async with passing(words, behind, kind, **options) as running:
+        client = await Wire.to(running.port)
+        if kind == "implicit":
+            await client.start_tls(before=header.encode())
+        else:
+            await client.send(header.encode())
+        await client.line()
+        if kind == "starttls":
+            await client.exchange(words.starttls)
+            await client.start_tls()
+        await client.send(words.login)
+        await client.until(accepted(words))
+        direct = Ends(End.of(client.sock.getsockname()), End("127.0.0.1", running.port))
+        assert behind.told == [HEADERS[header] or direct]
+        client.close()
+        (await behind.far_end()).close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -235,8 +268,8 @@ async def test_a_connection_that_was_opened_for_nobody_is_closed(words: Words) -
     behind = Behind()
 
     class AtTheSameMoment(Behind):
-        async def open(self, attempt: Attempt, principal: Principal) -> Opened:
-            opened = await behind.open(attempt, principal)
+        async def open(self, attempt: Attempt, principal: Principal, ends: Ends = NOWHERE) -> Opened:
+            opened = await behind.open(attempt, principal, ends)
             for connection in running.census.everyone():
                 connection._transport.abort()  # type: ignore[attr-defined]
             return opened

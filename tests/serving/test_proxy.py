@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mailauth.ends import End, Ends
 from mailauth.serving.proxy import SIGNATURE, BadHeader, parse_version_1, parse_version_2, read_header
 
 BEHIND = b"\x16\x03\x01 the ClientHello"
@@ -19,6 +20,9 @@ ADDRESSES_6 = (
     + struct.pack(">HH", 50000, 993)
 )
 MAPPED = socket.inet_pton(socket.AF_INET6, "::ffff:198.51.100.7") * 2 + bytes(4)
+FROM_4 = Ends(End("198.51.100.7", 50000), End("192.0.2.1", 993))
+FROM_6 = Ends(End("2001:db8::7", 50000), End("2001:db8::1", 993))
+LONGEST = ":".join(["ffff"] * 8)
 
 
 def version_2(command: int, family: int, body: bytes, length: int | None = None) -> bytes:
@@ -26,20 +30,20 @@ def version_2(command: int, family: int, body: bytes, length: int | None = None)
 
 
 GOOD = [
-    (b"PROXY TCP4 198.51.100.7 192.0.2.1 50000 993\r\n", "198.51.100.7"),
-    (b"PROXY TCP4 1.1.1.1 1.1.1.1 0 0\r\n", "1.1.1.1"),
-    (b"PROXY TCP6 2001:db8::7 2001:db8::1 50000 993\r\n", "2001:db8::7"),
-    (b"PROXY TCP6 2001:0db8:0:0:0:0:0:0007 ::1 1 1\r\n", "2001:db8::7"),
-    (b"PROXY TCP6 ::ffff:198.51.100.7 ::1 50000 993\r\n", "198.51.100.7"),
-    (b"PROXY TCP6 " + b" ".join([b"ffff:" * 7 + b"ffff"] * 2) + b" 65535 65535\r\n", "ffff:" * 7 + "ffff"),
+    (b"PROXY TCP4 198.51.100.7 192.0.2.1 50000 993\r\n", Ends(End("198.51.100.7", 50000), End("192.0.2.1", 993))),
+    (b"PROXY TCP4 1.1.1.1 1.1.1.1 0 0\r\n", Ends(End("1.1.1.1", 0), End("1.1.1.1", 0))),
+    (b"PROXY TCP6 2001:db8::7 2001:db8::1 50000 993\r\n", Ends(End("2001:db8::7", 50000), End("2001:db8::1", 993))),
+    (b"PROXY TCP6 2001:0db8:0:0:0:0:0:0007 ::1 1 1\r\n", Ends(End("2001:db8::7", 1), End("::1", 1))),
+    (b"PROXY TCP6 ::ffff:198.51.100.7 ::1 50000 993\r\n", Ends(End("198.51.100.7", 50000), End("::1", 993))),
+    (b"PROXY TCP6 " + b" ".join([LONGEST.encode()] * 2) + b" 65535 65535\r\n", Ends(*[End(LONGEST, 65535)] * 2)),
     (b"PROXY UNKNOWN\r\n", None),
     (b"PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n", None),
     (b"PROXY UNKNOWN anything at all\r\n", None),
-    (version_2(0x21, 0x11, ADDRESSES_4), "198.51.100.7"),
-    (version_2(0x21, 0x11, ADDRESSES_4 + b"\x04\0\x03abc"), "198.51.100.7"),
-    (version_2(0x21, 0x21, ADDRESSES_6), "2001:db8::7"),
-    (version_2(0x21, 0x21, ADDRESSES_6 + bytes(2000)), "2001:db8::7"),
-    (version_2(0x21, 0x21, MAPPED), "198.51.100.7"),
+    (version_2(0x21, 0x11, ADDRESSES_4), FROM_4),
+    (version_2(0x21, 0x11, ADDRESSES_4 + b"\x04\0\x03abc"), FROM_4),
+    (version_2(0x21, 0x21, ADDRESSES_6), FROM_6),
+    (version_2(0x21, 0x21, ADDRESSES_6 + bytes(2000)), FROM_6),
+    (version_2(0x21, 0x21, MAPPED), Ends(End("198.51.100.7"), End("198.51.100.7"))),
     (version_2(0x20, 0x00, b""), None),
     (version_2(0x20, 0x11, ADDRESSES_4), None),
     (version_2(0x21, 0x00, b""), None),
@@ -59,6 +63,7 @@ BAD = [
     b"PROXY TCP4 198.51.100.7 2001:db8::1 1 1\r\n",
     b"PROXY TCP6 198.51.100.7 192.0.2.1 1 1\r\n",
     b"PROXY TCP6 fe80::1%eth0 fe80::2 1 1\r\n",
+    b"PROXY TCP6 fe80::1 fe80::2%eth0 1 1\r\n",
     b"PROXY UDP4 198.51.100.7 192.0.2.1 1 1\r\n",
     b"PROXY UNKNOWNS\r\n" + bytes(20),
     b"PROXY TCP4 \r\n\r\n\r\n\r\n\r\n",
@@ -81,7 +86,7 @@ BAD = [
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Ours and the proxy's."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -90,53 +95,54 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-Ends = tuple[socket.socket, socket.socket]
+Pair = tuple[socket.socket, socket.socket]
+Said = Ends | None
 
 
-@pytest.mark.parametrize(("header", "peer"), GOOD)
-async def test_a_header_is_read_and_not_one_byte_more(ends: Ends, header: bytes, peer: str | None) -> None:
-    ours, theirs = ends
+@pytest.mark.parametrize(("header", "said"), GOOD)
+async def test_a_header_is_read_and_not_one_byte_more(pair: Pair, header: bytes, said: Said) -> None:
+    ours, theirs = pair
     theirs.send(header + BEHIND)
-    assert await read_header(ours, 5.0) == peer
+    assert await read_header(ours, 5.0) == said
     assert ours.recv(1000) == BEHIND
 
 
-@pytest.mark.parametrize(("header", "peer"), GOOD)
-async def test_a_header_may_dribble(ends: Ends, header: bytes, peer: str | None) -> None:
-    ours, theirs = ends
+@pytest.mark.parametrize(("header", "said"), GOOD)
+async def test_a_header_may_dribble(pair: Pair, header: bytes, said: Said) -> None:
+    ours, theirs = pair
     reading = asyncio.ensure_future(read_header(ours, 5.0))
     for at in range(len(header)):
         theirs.send(header[at : at + 1])
         await asyncio.sleep(0)
-    assert await reading == peer
+    assert await reading == said
     theirs.send(BEHIND)
     assert ours.recv(1000) == BEHIND
 
 
 @pytest.mark.parametrize("cut", [1, 14, 15, 16, 20, 44, 45, 46])
-async def test_a_header_may_come_in_two(ends: Ends, cut: int) -> None:
-    ours, theirs = ends
+async def test_a_header_may_come_in_two(pair: Pair, cut: int) -> None:
+    ours, theirs = pair
     data = GOOD[0][0] + BEHIND  # 46 octets of header
     reading = asyncio.ensure_future(read_header(ours, 5.0))
     theirs.send(data[:cut])
     for _ in range(3):  # it has taken what there is, and waits
         await asyncio.sleep(0)
     theirs.send(data[cut:])
-    assert await reading == "198.51.100.7"
+    assert await reading == FROM_4
     assert ours.recv(1000) == BEHIND
 
 
 @pytest.mark.parametrize("header", BAD)
-async def test_anything_else_is_bad(ends: Ends, header: bytes) -> None:
-    ours, theirs = ends
+async def test_anything_else_is_bad(pair: Pair, header: bytes) -> None:
+    ours, theirs = pair
     theirs.send(header)
     with pytest.raises(BadHeader):
         await read_header(ours, 5.0)
 
 
 @pytest.mark.parametrize("sent", [b"", b"PROXY", b"PROXY TCP4 198.51.100.7 192.", SIGNATURE, GOOD[9][0][:-1]])
-async def test_a_header_cut_short_is_bad(ends: Ends, sent: bytes) -> None:
-    ours, theirs = ends
+async def test_a_header_cut_short_is_bad(pair: Pair, sent: bytes) -> None:
+    ours, theirs = pair
     theirs.send(sent)
     theirs.shutdown(socket.SHUT_WR)
     with pytest.raises(BadHeader, match="closed"):
@@ -144,16 +150,16 @@ async def test_a_header_cut_short_is_bad(ends: Ends, sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"PROXY", b"PROXY TCP4 198.51.100.7 192.", SIGNATURE, GOOD[9][0][:-1]])
-async def test_a_header_that_does_not_come_is_bad(ends: Ends, sent: bytes) -> None:
-    ours, theirs = ends
+async def test_a_header_that_does_not_come_is_bad(pair: Pair, sent: bytes) -> None:
+    ours, theirs = pair
     theirs.send(sent)
     with pytest.raises(BadHeader, match="in time"):
         await read_header(ours, 0.01)
 
 
 @pytest.mark.parametrize("length", [2049, 65535])
-async def test_a_long_header_is_not_even_awaited(ends: Ends, length: int) -> None:
-    ours, theirs = ends
+async def test_a_long_header_is_not_even_awaited(pair: Pair, length: int) -> None:
+    ours, theirs = pair
     theirs.send(version_2(0x21, 0x11, ADDRESSES_4, length))
     with pytest.raises(BadHeader, match="too long"):
         await read_header(ours, 5.0)

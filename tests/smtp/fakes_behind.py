@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from mailauth.attempt import Attempt
+from mailauth.ends import NOWHERE, Ends
 from mailauth.serving.backing import BackendUnavailable, Opened
 from mailauth.verdict import Principal
 
@@ -119,11 +120,13 @@ class WayThere:
     fault: str | None = None
     gate: asyncio.Event | None = None
     asked: list[tuple[Attempt, Principal]] = field(default_factory=list)
+    told: list[Ends] = field(default_factory=list)
     opened: list[socket.socket] = field(default_factory=list)
     unread: bytes = b""
 
-    async def open(self, attempt: Attempt, principal: Principal) -> Opened:
+    async def open(self, attempt: Attempt, principal: Principal, ends: Ends = NOWHERE) -> Opened:
         self.asked.append((attempt, principal))
+        self.told.append(ends)
         if self.gate is not None:
             await self.gate.wait()
         if self.fault is not None:

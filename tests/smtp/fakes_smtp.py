@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 from doubles import Doorman
 from mailauth.attempt import Attempt
+from mailauth.ends import Ends
 from mailauth.interfaces import Authenticator, StoreUnavailable
 from mailauth.serving.backing import Backends
 from mailauth.serving.census import Census
@@ -134,7 +135,7 @@ async def site(
     tls: Literal["implicit", "starttls", "off"] = "implicit",
     limits: Limits | None = None,
     census: Census | None = None,
-    peer: str | None = None,
+    proxied: Ends | None = None,
     help_line: bytes = b"",
     hold: Callable[[float, int], Awaitable[bool]] = leave_at_once,
     sessions: LiveSessions | None = None,
@@ -143,7 +144,7 @@ async def site(
     backends: Backends | None = None,
     **submission: Any,
 ) -> AsyncIterator[Site]:
-    """One submission listener on a port of its own. backends: it stands in front of these."""
+    """One submission listener on a port of its own. proxied: said by a proxy. backends: it stands in front of these."""
     census = Census(100, 100) if census is None else census  # an empty one is false
     directory, postbox = AddressBook(), Postbox()
     made: list[SubmissionProtocol] = []
@@ -160,9 +161,8 @@ async def site(
         limits=limits or Limits(),
     )
 
-    def protocol(proxied: str | None) -> SubmissionProtocol:
-        named = peer or proxied
-        made.append(SubmissionProtocol(house, named) if backends is None else FrontProtocol(house, backends, named))
+    def protocol(_: Ends | None) -> SubmissionProtocol:
+        made.append(SubmissionProtocol(house, proxied) if backends is None else FrontProtocol(house, backends, proxied))
         return made[-1]
 
     sock = bind("127.0.0.1", 0)

@@ -17,6 +17,7 @@ from fakes_smtp import ALICE, BOB, DEADLINE_S, PASSWORD, Site, Talker, plain, si
 from doubles import Doorman, MemoryPassdb
 from mailauth.attempt import Attempt, Credential, Service
 from mailauth.dialogue import Ending
+from mailauth.ends import End, Ends
 from mailauth.interfaces import Change
 from mailauth.serving.backing import Opened
 from mailauth.serving.sessions import LiveSessions
@@ -86,11 +87,24 @@ async def test_smtplib_sends_and_the_message_arrives_as_it_was_written() -> None
 async def test_who_has_logged_in_where_from_is_told_without_the_password() -> None:
     async with behind_us() as (_, way), site(backends=way) as here, talking(here.port) as client:
         await client.login()
+        whence = End.of(client.writer.get_extra_info("sockname"))
         ((attempt, principal),) = way.asked
     credential = attempt.credential
     assert (credential.authcid, credential.password) == (ALICE, "")
     assert attempt == Attempt(credential, Service.SMTP, "127.0.0.1", True, "client.example.test")
     assert principal == Principal(1, ALICE, 7)
+    assert way.told == [Ends(whence, End("127.0.0.1", here.port))]
+
+
+async def test_where_a_client_is_is_told_anew_with_each_connection() -> None:
+    ends = Ends(End("2001:db8::7", 4001), End("2001:db8::1", 587))
+    async with behind_us() as (server, way), site(backends=way, proxied=ends) as here, talking(here.port) as client:
+        await client.login()
+        server.hang_up()
+        await eventually(lambda: here.made[0]._behind._transport is None)
+        await begin(client)
+        assert way.told == [ends, ends]
+        assert {attempt.peer for attempt, _ in way.asked} == {"2001:db8::7"}
 
 
 async def test_what_a_client_says_before_login_goes_nowhere() -> None:

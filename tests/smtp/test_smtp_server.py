@@ -15,6 +15,7 @@ from fakes_smtp import ALICE, BOB, PASSWORD, Slow, b64, plain, site, talking
 
 from doubles import Doorman, MemoryPassdb
 from mailauth.attempt import Attempt, Service
+from mailauth.ends import UNKNOWN, End, Ends
 from mailauth.interfaces import Change, StoreUnavailable
 from mailauth.serving.clock import RefusalClock
 from mailauth.serving.sessions import LiveSessions
@@ -168,7 +169,7 @@ async def test_login_takes_the_login_as_its_initial_response() -> None:
 
 async def test_names_passwords_and_authzid_arrive_as_sent() -> None:
     doorman = Doorman()
-    async with site(doorman, peer="2001:db8::7") as here, talking(here.port) as client:
+    async with site(doorman, proxied=Ends(End("2001:db8::7"), UNKNOWN)) as here, talking(here.port) as client:
         await client.greeting()
         await client.say(f"AUTH PLAIN {plain('用户@example.test', 'pässword ', 'root')}")
     (attempt,) = doorman.attempts

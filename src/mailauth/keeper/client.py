@@ -14,6 +14,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from mailauth.attempt import Attempt
+from mailauth.ends import NOWHERE, Ends
 from mailauth.keeper.channel import Channel, Message
 from mailauth.serving.backing import BackendUnavailable, Opened
 from mailauth.verdict import Principal
@@ -176,7 +177,7 @@ class KeptBackends:
         self._is_away = False  # the last time, nobody told
         self._offering: asyncio.Task[None] | None = None
 
-    async def open(self, attempt: Attempt, principal: Principal) -> Opened:
+    async def open(self, attempt: Attempt, principal: Principal, ends: Ends = NOWHERE) -> Opened:
         """See Backends."""
         try:
             answer, sock = await self._asking.ask(
@@ -185,6 +186,9 @@ class KeptBackends:
                     "service": attempt.service,
                     "account": principal.login,
                     "peer": attempt.peer,
+                    "port": ends.client.port,
+                    "server": ends.server.address,
+                    "server_port": ends.server.port,
                     "tls": attempt.tls,
                     "client": attempt.client,
                 }

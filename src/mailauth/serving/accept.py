@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 from mailauth.attempt import address_text
 from mailauth.dialogue import Ending
+from mailauth.ends import Ends
 from mailauth.serving.census import Census, Connection
 from mailauth.serving.proxy import BadHeader, read_header
 from mailauth.serving.shortage import Shortage
@@ -164,14 +165,15 @@ class CountedEntrance:
 
     async def _arrive(self, arrival: Arrival, sock: socket.socket, *, is_proxy: bool) -> None:
         door = self.door
-        client: str | None = None
+        proxied: Ends | None = None
         if is_proxy:
             sock.setblocking(False)
-            client = await read_header(sock, door.handshake_s)
-            if door.tls is not None and self.census.enter(arrival, client or arrival.peer) is not None:
+            proxied = await read_header(sock, door.handshake_s)
+            source = arrival.peer if proxied is None else proxied.client.address
+            if door.tls is not None and self.census.enter(arrival, source) is not None:
                 sock.close()
                 return
-        protocol = door.protocol(client)
+        protocol = door.protocol(proxied)
         self.census.hand_over(arrival, cast("Connection", protocol))  # what doors make can be told to end
         await self._loop.connect_accepted_socket(
             lambda: protocol, sock, ssl=door.tls, ssl_handshake_timeout=door.handshake_s if door.tls else None

@@ -5,11 +5,13 @@ Rule: asked for after our Accept alone. That it could not be had says nothing ab
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from mailauth.attempt import Attempt
+from mailauth.ends import NOWHERE, End, Ends
 from mailauth.verdict import Principal
 
 
@@ -34,11 +36,21 @@ class Opened:
 class Backends(Protocol):
     """All back ends: which is whose is decided behind this."""
 
-    async def open(self, attempt: Attempt, principal: Principal) -> Opened:
-        """Log in as this account to its back end of the attempt's service. Raises BackendUnavailable."""
+    async def open(self, attempt: Attempt, principal: Principal, ends: Ends = NOWHERE) -> Opened:
+        """Log in as this account to its back end of the attempt's service. Raises BackendUnavailable.
+
+        ends: of the client's connection, for the back end to be told.
+        """
 
     async def smtp_offer(self) -> tuple[str, ...]:
         """The lines of EHLO that every SMTP back end says, in upper case; the last known while one is away.
 
         Raises BackendUnavailable when none was ever asked.
         """
+
+
+def ends_of(transport: asyncio.BaseTransport | None) -> Ends:
+    """The ends of a client's connection that no proxy has named; None: it has none any more."""
+    if transport is None:
+        return NOWHERE
+    return Ends(End.of(transport.get_extra_info("peername")), End.of(transport.get_extra_info("sockname")))

@@ -15,6 +15,7 @@ from typing import cast
 
 from mailauth.begun import begun
 from mailauth.dialogue import Actions, Again, Close, Ending, Judge, Recheck, Recurs, Reset, Send, Warn
+from mailauth.ends import Ends
 from mailauth.serving.bridgehouse import BridgeHouse
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Reject
 
@@ -28,9 +29,9 @@ log = logging.getLogger(__name__)
 
 
 class BridgeConnection(asyncio.Protocol):
-    """One connection of a host. The argument of doors, the client that a proxy named, is none here."""
+    """One connection of a host. The argument of doors, what a proxy said of the client, is none here."""
 
-    def __init__(self, house: BridgeHouse, client: str | None = None) -> None:  # noqa: ARG002
+    def __init__(self, house: BridgeHouse, proxied: Ends | None = None) -> None:  # noqa: ARG002
         self._house = house
         self._dialogue = house.dialogue()
         self._loop = asyncio.get_running_loop()

@@ -15,7 +15,8 @@ from typing import Any, cast
 from mailauth.attempt import Attempt, address_text
 from mailauth.begun import begun, in_a_task
 from mailauth.dialogue import Actions, Close, Ending, Enter, Judge, Named, Send, StartTLS
-from mailauth.serving.backing import Backends, BackendUnavailable, Opened
+from mailauth.ends import Ends
+from mailauth.serving.backing import Backends, BackendUnavailable, Opened, ends_of
 from mailauth.serving.handover import streams
 from mailauth.serving.house import House
 from mailauth.serving.passing import Passage
@@ -25,12 +26,12 @@ log = logging.getLogger(__name__)
 
 
 class LineConnection(asyncio.Protocol):
-    """One connection. peer: the real client, where a proxy has named it."""
+    """One connection. proxied: the real client, where a proxy has named it."""
 
-    def __init__(self, house: House, peer: str | None = None) -> None:
+    def __init__(self, house: House, proxied: Ends | None = None) -> None:
         self._house = house
         self._dialogue = house.dialogue()
-        self._peer = peer
+        self._proxied = proxied
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None  # one for all limits: it looks at `_due` when it strikes
@@ -52,16 +53,15 @@ class LineConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if self._peer is None:
-            self._peer = address_text(transport.get_extra_info("peername"))
-        refuse = self._house.census.enter(self, self._peer)
+        proxied = self._proxied
+        peer = address_text(transport.get_extra_info("peername")) if proxied is None else proxied.client.address
+        refuse = self._house.census.enter(self, peer)
         if refuse is None and self._house.sessions is not None and self._house.sessions.unavailable():
             refuse = Ending.UNAVAILABLE
         limits = self._house.limits
         self._due = self._loop.time() + limits.login_s
         self._timer = self._loop.call_later(min(limits.login_s, limits.idle_s), self._strike)
-        tls = transport.get_extra_info("sslcontext") is not None
-        self._do(self._dialogue.opened(self._peer, tls, refuse))
+        self._do(self._dialogue.opened(peer, transport.get_extra_info("sslcontext") is not None, refuse))
 
     def data_received(self, data: bytes) -> None:
         if self._waiting is not None:
@@ -199,7 +199,7 @@ class LineConnection(asyncio.Protocol):
         """Have the back end opened for whoever was accepted; if that cannot be, nobody is in."""
         await in_a_task()
         try:
-            self._opened = await backends.open(attempt, accept.principal)
+            self._opened = await backends.open(attempt, accept.principal, self._proxied or ends_of(self._transport))
         except BackendUnavailable as reason:
             log.warning("%s: %s is told to try later: %s", attempt.service, accept.principal.login, reason)
             if self._house.sessions is not None:

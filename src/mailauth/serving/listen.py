@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from mailauth.dialogue import Ending
+from mailauth.ends import Ends
 from mailauth.serving import memory
 from mailauth.serving.accept import BACKLOG, BATCH, CountedEntrance, LoopEntrance
 from mailauth.serving.census import Census
@@ -27,7 +28,7 @@ class CannotListen(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """One listening address. protocol: makes a connection's protocol; its argument is the client that a proxy named.
+    """One listening address. protocol: makes a connection's protocol; its argument is what a proxy said of the client.
 
     tls: for implicit TLS only. proxies: networks whose connections must begin with a PROXY header.
     admits: whether this connection may come in at all, asked before a word is said; None: whoever can connect.
@@ -35,7 +36,7 @@ class Door:
 
     name: str
     sock: socket.socket
-    protocol: Callable[[str | None], asyncio.Protocol]
+    protocol: Callable[[Ends | None], asyncio.Protocol]
     tls: ssl.SSLContext | None = None
     handshake_s: float = 15.0
     proxies: Sequence[IPv4Network | IPv6Network] = ()

@@ -10,6 +10,8 @@ import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address
 
+from mailauth.ends import End, Ends
+
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 V1_SHORTEST = len(b"PROXY UNKNOWN\r\n")  # as long as what tells the versions apart, and no header is shorter
 V1_LONGEST = 107  # section 2.1
@@ -21,8 +23,8 @@ class BadHeader(Exception):
     """A proxy that should have sent a header did not, or not a right one."""
 
 
-async def read_header(sock: socket.socket, timeout_s: float) -> str | None:
-    """The real client's address as text; None: the proxy speaks for itself (LOCAL, UNKNOWN).
+async def read_header(sock: socket.socket, timeout_s: float) -> Ends | None:
+    """The real client, and where it connected; None: the proxy speaks for itself (LOCAL, UNKNOWN).
 
     sock: non-blocking, nothing read yet. Raises BadHeader, also when it takes too long; OSError when the peer left.
     """
@@ -38,8 +40,8 @@ async def read_header(sock: socket.socket, timeout_s: float) -> str | None:
     raise BadHeader("no PROXY header")
 
 
-def parse_version_1(line: bytes) -> str | None:
-    """The source address of a whole v1 line. Raises BadHeader."""
+def parse_version_1(line: bytes) -> Ends | None:
+    """What a whole v1 line says. Raises BadHeader."""
     if not line.endswith(b"\r\n"):
         raise BadHeader("PROXY v1 line without end")
     words = line[:-2].split(b" ")
@@ -49,14 +51,14 @@ def parse_version_1(line: bytes) -> str | None:
         raise BadHeader("unreadable PROXY v1 line")
     family = IPv4Address if words[1] == b"TCP4" else IPv6Address
     try:
-        source, _ = (family(word.decode("ascii")) for word in words[2:4])
+        source, target = (family(word.decode("ascii")) for word in words[2:4])
     except ValueError:
         raise BadHeader("unreadable address in PROXY v1 line") from None
-    return _text(source)
+    return Ends(End(_text(source), int(words[4])), End(_text(target), int(words[5])))
 
 
-def parse_version_2(head: bytes, body: bytes) -> str | None:
-    """The source address of a v2 header. head: its first 16 octets; body: as long as they say. Raises BadHeader."""
+def parse_version_2(head: bytes, body: bytes) -> Ends | None:
+    """What a v2 header says. head: its first 16 octets; body: as long as they say. Raises BadHeader."""
     version, command = head[12] >> 4, head[12] & 0x0F
     family, transport = head[13] >> 4, head[13] & 0x0F
     if version != 2 or command > 1:
@@ -64,10 +66,15 @@ def parse_version_2(head: bytes, body: bytes) -> str | None:
     if command == 0 or family == 0:  # LOCAL: a health check of the proxy's own; UNSPEC: it cannot tell
         return None
     if family == 1 and transport == 1 and len(body) >= 12:
-        return _text(IPv4Address(body[:4]))
+        return _ends(IPv4Address(body[:4]), IPv4Address(body[4:8]), body[8:12])
     if family == 2 and transport == 1 and len(body) >= 36:
-        return _text(IPv6Address(body[:16]))
+        return _ends(IPv6Address(body[:16]), IPv6Address(body[16:32]), body[32:36])
     raise BadHeader("PROXY v2 header without a TCP address")
+
+
+def _ends(source: IPv4Address | IPv6Address, target: IPv4Address | IPv6Address, ports: bytes) -> Ends:
+    of_source, of_target = struct.unpack(">HH", ports)
+    return Ends(End(_text(source), of_source), End(_text(target), of_target))
 
 
 def _text(address: IPv4Address | IPv6Address) -> str:
@@ -79,7 +86,7 @@ def _text(address: IPv4Address | IPv6Address) -> str:
     return str(address.ipv4_mapped or address)
 
 
-async def _version_2(sock: socket.socket, head: bytes) -> str | None:
+async def _version_2(sock: socket.socket, head: bytes) -> Ends | None:
     head += await _exactly(sock, V2_HEAD - len(head))
     (length,) = struct.unpack(">H", head[14:16])
     if length > V2_LONGEST:

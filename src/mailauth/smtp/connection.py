@@ -19,6 +19,7 @@ import aiosmtpd.smtp
 
 from mailauth.attempt import address_text
 from mailauth.dialogue import Ending
+from mailauth.ends import Ends
 from mailauth.smtp import exchange, replies
 from mailauth.smtp.house import House
 
@@ -34,12 +35,12 @@ HTTP_VERBS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", 
 
 
 class Connection(aiosmtpd.smtp.SMTP):
-    """One connection. peer: the client's address as text; given where a proxy has named it. tls: whether TLS is up."""
+    """One connection. proxied: the client, where a proxy has named it. peer: its address; tls: whether TLS is up."""
 
     commands: tuple[str, ...] = ()
     line_length_limit = MAX_AUTH_LINE_BYTES + len(b"\r\n")  # the reader's limit
 
-    def __init__(self, house: House, peer: str | None = None) -> None:
+    def __init__(self, house: House, proxied: Ends | None = None) -> None:
         self.command_size_limits = {}  # aiosmtpd's belongs to its class, and every new connection empties it
         super().__init__(
             house.hooks,
@@ -50,7 +51,8 @@ class Connection(aiosmtpd.smtp.SMTP):
             loop=asyncio.get_running_loop(),
         )
         self.house = house
-        self.peer = peer
+        self.proxied = proxied
+        self.peer: str | None = None if proxied is None else proxied.client.address
         self.tls = False
         self._no_room: Ending | None = None
         self._handshaking = False

@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import cast
 
 from mailauth.attempt import Attempt
-from mailauth.serving.backing import Backends, BackendUnavailable
+from mailauth.ends import NOWHERE, Ends
+from mailauth.serving.backing import Backends, BackendUnavailable, ends_of
 from mailauth.smtp import replies
 from mailauth.smtp.answers import Answer
 from mailauth.smtp.behind import Behind, Ended, Silent, behind
@@ -26,6 +27,7 @@ from mailauth.smtp.server import SubmissionProtocol, Transaction
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal
 
 GONE = (BackendUnavailable, Ended, Silent)
+LetIn = tuple[Attempt, Principal, Ends]
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +35,12 @@ log = logging.getLogger(__name__)
 class FrontProtocol(SubmissionProtocol):
     """One client's session. offered: the keywords that the last EHLO said."""
 
-    def __init__(self, house: House, backends: Backends, peer: str | None = None) -> None:
-        super().__init__(house, peer)
+    def __init__(self, house: House, backends: Backends, proxied: Ends | None = None) -> None:
+        super().__init__(house, proxied)
         self.offered: frozenset[str] = frozenset()
         self._backends = backends
         self._behind: Behind | None = None
-        self._let_in_by: tuple[Attempt, Principal] | None = None
+        self._let_in_by: LetIn | None = None
 
     @property
     def _transaction(self) -> Transaction:
@@ -61,7 +63,8 @@ class FrontProtocol(SubmissionProtocol):
         if type(outcome) is not Accept:
             return outcome
         # The password has been judged; opening anew must not need it, so it is not kept.
-        self._let_in_by = replace(attempt, credential=replace(attempt.credential, password="")), accept.principal
+        attempt = replace(attempt, credential=replace(attempt.credential, password=""))
+        self._let_in_by = attempt, accept.principal, self.proxied or ends_of(self.transport)
         try:
             await self._open()
         except GONE as gone:
@@ -75,7 +78,7 @@ class FrontProtocol(SubmissionProtocol):
     async def _open(self) -> Behind:
         """A new connection in place of what there was. Raises what is in GONE."""
         self._part()
-        self._behind = await reached(self._backends, *cast("tuple[Attempt, Principal]", self._let_in_by))
+        self._behind = await reached(self._backends, *cast(LetIn, self._let_in_by))
         return self._behind
 
     # ---- commands that go on
@@ -194,7 +197,7 @@ class FrontProtocol(SubmissionProtocol):
     @property
     def principal(self) -> Principal:
         """Who is logged in."""
-        return cast("tuple[Attempt, Principal]", self._let_in_by)[1]
+        return cast(LetIn, self._let_in_by)[1]
 
     def _lose(self, gone: Exception) -> None:
         """The server behind us has gone, and with it the transaction; the client may begin another."""
@@ -229,15 +232,15 @@ def shared(ours: Iterable[str], theirs: Iterable[str]) -> list[str]:
     return [f"SIZE {smallest}" if line.startswith("SIZE ") else line for line in offers]
 
 
-async def reached(backends: Backends, attempt: Attempt, principal: Principal) -> Behind:
-    """A connection on which this account is logged in. Raises what is in GONE.
+async def reached(backends: Backends, attempt: Attempt, principal: Principal, ends: Ends = NOWHERE) -> Behind:
+    """A connection on which this account is logged in. ends: see Backends. Raises what is in GONE.
 
     What comes when nobody waits for it any more is left at once: opening is not cut short half-way, where nobody would
     know whose the socket is.
     """
 
     async def open_it() -> Behind:
-        return await behind(await backends.open(attempt, principal))
+        return await behind(await backends.open(attempt, principal, ends))
 
     opening = asyncio.ensure_future(open_it())
     try:

@@ -15,6 +15,7 @@ from typing import Any, assert_never, cast
 import aiosmtpd.smtp
 
 from mailauth.attempt import Attempt, Service
+from mailauth.ends import Ends
 from mailauth.sasl.encoded import Broken
 from mailauth.smtp import exchange, replies
 from mailauth.smtp.addresses import NULL_PATH
@@ -46,7 +47,7 @@ class Transaction(aiosmtpd.smtp.Envelope):
 
 
 class SubmissionProtocol(Connection):
-    """One client's session. Made by a listener for each connection: `lambda: SubmissionProtocol(house, peer)`."""
+    """One client's session. Made by a listener for each connection: `lambda: SubmissionProtocol(house, proxied)`."""
 
     commands = (
         "AUTH",
@@ -64,8 +65,8 @@ class SubmissionProtocol(Connection):
         "VRFY",
     )
 
-    def __init__(self, house: House, peer: str | None = None) -> None:
-        super().__init__(house, peer)
+    def __init__(self, house: House, proxied: Ends | None = None) -> None:
+        super().__init__(house, proxied)
         self._failures_count = 0
 
     def _create_envelope(self) -> Transaction:
