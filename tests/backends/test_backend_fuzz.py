@@ -13,16 +13,18 @@ from mailauth.backends.imap_login import imap_login
 from mailauth.backends.pop3_login import pop3_login
 from mailauth.backends.smtp_login import common_offer, smtp_login, smtp_offer
 from mailauth.dialogue import Send, StartTLS
+from mailauth.ends import End, Ends
 
 EXAMPLES = settings(max_examples=300, deadline=None)
 SECRET = base64.b64encode(b"alice@example.test\0proxy\0m4ster")
+ENDS = st.builds(End, st.sampled_from(["", "192.0.2.7", "2001:db8::7"]), st.integers(0, 65535))
 LOGINS = st.builds(
     Login,
     authcid=st.just("proxy"),
     password=st.just("m4ster"),
     authzid=st.sampled_from(["", "alice@example.test"]),
     starttls=st.booleans(),
-    client=st.sampled_from(["", "192.0.2.7", "2001:db8::7"]),
+    ends=st.builds(Ends, ENDS, ENDS),
     name=st.text(max_size=20),
 )
 SCRIPTS = st.sampled_from(
@@ -34,7 +36,13 @@ WORDS = st.sampled_from(
         *(b"a1 OK\r\n", b"a2 OK\r\n", b"a3 OK\r\n", b"a4 OK [CAPABILITY X] in\r\n", b"a4 NO [X] \r\n", b"a5 OK\r\n"),
         *(b"* BYE\r\n", b"* ", b"a4 ", b"[CAPABILITY ", b"\r\n", b"\n", b"\r", b"\0", b".", b".\r\n"),
         *(b"+OK\r\n", b"+OK [XCLIENT] hello\r\n", b"SASL PLAIN\r\n", b"USER\r\n", b"XCLIENT\r\n", b"-ERR [AUTH]\r\n"),
-        *(b"220 mx\r\n", b"250-mx\r\n", b"250-AUTH PLAIN\r\n", b"250 XCLIENT ADDR LOGIN\r\n", b"250 \r\n"),
+        *(
+            b"220 mx\r\n",
+            b"250-mx\r\n",
+            b"250-AUTH PLAIN\r\n",
+            b"250 XCLIENT ADDR PORT LOGIN DESTADDR DESTPORT\r\n",
+            b"250 \r\n",
+        ),
         *(b"235 in\r\n", b"501 5.5.4 \r\n", b"334 \r\n", b"250-", b"250", SECRET, b"x" * MOST_LINE_BYTES),
     ]
 )

@@ -13,12 +13,15 @@ from mailauth.backends.imap_login import imap_login
 from mailauth.backends.pop3_login import pop3_login
 from mailauth.backends.smtp_login import smtp_login, smtp_offer
 from mailauth.dialogue import Send, StartTLS
+from mailauth.ends import NOWHERE, UNKNOWN, End, Ends
 
 MASTER = Login("proxy", "m4ster", "alice@example.test", hostname="mail.example.test")
 SECRET = base64.b64encode(b"alice@example.test\0proxy\0m4ster").decode()
 FIXED = replace(MASTER, authcid="alice", authzid="")
 FIXED_SECRET = base64.b64encode(b"\0alice\0m4ster").decode()
-SEEN = replace(MASTER, client="192.0.2.7")
+WHERE = Ends(End("192.0.2.7", 4001), End("198.51.100.1", 993))
+SEEN = replace(MASTER, ends=WHERE)
+HALF_SEEN = replace(MASTER, ends=Ends(End("192.0.2.7"), UNKNOWN))
 SECURED = replace(MASTER, starttls=True)
 TLS = "-- TLS"
 
@@ -49,7 +52,10 @@ def xclient(login: Login, lines: str, end: Done | Failed) -> Case:
 
 
 GREETING = "S: * OK [CAPABILITY IMAP4rev1 SASL-IR ID STARTTLS AUTH=PLAIN] ready.\n"
-SAYS_ID = 'C: a3 ID ("x-originating-ip" "192.0.2.7")\n'
+SAYS_ID = (
+    'C: a3 ID ("x-originating-ip" "192.0.2.7" "x-originating-port" "4001" '
+    '"x-connected-ip" "198.51.100.1" "x-connected-port" "993")\n'
+)
 INITIAL = f"C: a4 AUTHENTICATE PLAIN {SECRET}\n"
 LOGGED_IN = Done(("IMAP4rev1", "IDLE"))
 ENTERED = "S: a4 OK [CAPABILITY IMAP4rev1 IDLE] Logged in\n"
@@ -82,6 +88,11 @@ IMAP = {
     ),
     "the client is told of": lambda: imap(
         SEEN, GREETING + SAYS_ID + 'S: * ID ("name" "Dovecot")\nS: a3 OK done\n' + INITIAL + ENTERED, LOGGED_IN
+    ),
+    "the client is told of without a port": lambda: imap(
+        HALF_SEEN,
+        GREETING + 'C: a3 ID ("x-originating-ip" "192.0.2.7")\nS: a3 OK done\n' + INITIAL + ENTERED,
+        LOGGED_IN,
     ),
     "an ID that is refused": lambda: imap(SEEN, GREETING + SAYS_ID + "S: a3 NO no\n" + INITIAL + ENTERED, LOGGED_IN),
     "no ID where there is none": lambda: imap(
@@ -143,22 +154,27 @@ POP3 = {
     ),
     "the client is told of": lambda: pop3(
         SEEN,
-        "S: +OK [XCLIENT] ready\n" + CAPA + "C: XCLIENT ADDR=192.0.2.7\nS: +OK Updated\n" + AUTH + "S: +OK\n",
+        "S: +OK [XCLIENT] ready\n" + CAPA + "C: XCLIENT ADDR=192.0.2.7 PORT=4001\nS: +OK Updated\n" + AUTH + "S: +OK\n",
         Done(()),
     ),
     "it says so later": lambda: pop3(
         SEEN,
         "S: +OK ready\n"
         + CAPA.replace("S: TOP\n", "S: XCLIENT\n")
-        + "C: XCLIENT ADDR=192.0.2.7\nS: +OK Updated\n"
+        + "C: XCLIENT ADDR=192.0.2.7 PORT=4001\nS: +OK Updated\n"
         + AUTH
         + "S: +OK\n",
+        Done(()),
+    ),
+    "the client is told of without a port": lambda: pop3(
+        HALF_SEEN,
+        "S: +OK [XCLIENT] ready\n" + CAPA + "C: XCLIENT ADDR=192.0.2.7\nS: +OK Updated\n" + AUTH + "S: +OK\n",
         Done(()),
     ),
     "nobody is told of": lambda: pop3(SEEN, "S: +OK ready\n" + CAPA + AUTH + "S: +OK\n", Done(())),
     "the client is not believed": lambda: pop3(
         SEEN,
-        "S: +OK [XCLIENT] ready\n" + CAPA + "C: XCLIENT ADDR=192.0.2.7\nS: -ERR no\n",
+        "S: +OK [XCLIENT] ready\n" + CAPA + "C: XCLIENT ADDR=192.0.2.7 PORT=4001\nS: -ERR no\n",
         Failed("refuses XCLIENT"),
     ),
     "TLS": lambda: pop3(SECURED, f"S: +OK\nC: STLS\nS: +OK begin\n{TLS}\n" + CAPA + AUTH + "S: +OK\n", Done(())),
@@ -189,10 +205,12 @@ EHLO = "C: EHLO mail.example.test\n"
 OFFER = "S: 250-mx\nS: 250-SIZE 1000\nS: 250-AUTH LOGIN PLAIN\n"
 HELLO = "S: 220 mx\n" + EHLO + OFFER + "S: 250 8BITMIME\n"
 WITH_XCLIENT = "S: 220 mx\n" + EHLO + OFFER + "S: 250 XCLIENT NAME ADDR PROTO HELO LOGIN\n"
+WITH_PORTS = WITH_XCLIENT.replace("LOGIN", "REVERSE_NAME PORT LOGIN DESTADDR DESTPORT")
+WHERE_6 = Ends(End("2001:db8::7", 4001), End("2001:db8::1", 587))
 AGAIN = EHLO + "S: 250-mx\nS: 250-SIZE 2000\nS: 250 8bitmime\n"
 IN = Done(("SIZE 2000", "8bitmime"))
 SHOWN = f"C: AUTH PLAIN {SECRET}\n"
-AS_ALICE = Login("alice+é@example.test", client="192.0.2.7", name="my laptop", hostname="mail.example.test")
+AS_ALICE = Login("alice+é@example.test", ends=WHERE, name="my laptop", hostname="mail.example.test")
 TOLD = "PROTO=ESMTP HELO=my+20laptop LOGIN=alice+2B+C3+A9@example.test"
 SMTP = {
     "logged in": lambda: smtp(MASTER, HELLO + SHOWN + "S: 235 2.7.0 in\n" + AGAIN, IN),
@@ -239,16 +257,30 @@ SMTP = {
         IN,
     ),
     "by XCLIENT, of nobody knows where": lambda: xclient(
-        replace(AS_ALICE, client="", name=""),
+        replace(AS_ALICE, ends=NOWHERE, name=""),
         WITH_XCLIENT
         + "C: XCLIENT ADDR=[UNAVAILABLE] NAME=[UNAVAILABLE] PROTO=ESMTP LOGIN=alice+2B+C3+A9@example.test\nS: 220 mx\n"
         + AGAIN,
         IN,
     ),
+    "by XCLIENT, with ports": lambda: xclient(
+        AS_ALICE,
+        WITH_PORTS
+        + f"C: XCLIENT ADDR=192.0.2.7 NAME=[UNAVAILABLE] PORT=4001 DESTADDR=198.51.100.1 DESTPORT=993 {TOLD}\n"
+        + "S: 220 mx\n"
+        + AGAIN,
+        IN,
+    ),
+    "by XCLIENT, without ports": lambda: xclient(
+        replace(AS_ALICE, ends=HALF_SEEN.ends),
+        WITH_PORTS + f"C: XCLIENT ADDR=192.0.2.7 NAME=[UNAVAILABLE] {TOLD}\nS: 220 mx\n" + AGAIN,
+        IN,
+    ),
     "by XCLIENT, where there is no IPv6": lambda: xclient(
-        replace(AS_ALICE, client="2001:db8::7"),
-        WITH_XCLIENT
-        + f"C: XCLIENT ADDR=IPV6:2001:db8::7 NAME=[UNAVAILABLE] {TOLD}\nS: 501 5.5.4 bad\n"
+        replace(AS_ALICE, ends=WHERE_6),
+        WITH_PORTS
+        + "C: XCLIENT ADDR=IPV6:2001:db8::7 NAME=[UNAVAILABLE] PORT=4001 DESTADDR=IPV6:2001:db8::1 DESTPORT=587 "
+        + f"{TOLD}\nS: 501 5.5.4 bad\n"
         + f"C: XCLIENT ADDR=[UNAVAILABLE] NAME=[UNAVAILABLE] {TOLD}\nS: 220 mx\n"
         + AGAIN,
         IN,

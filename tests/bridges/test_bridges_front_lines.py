@@ -36,6 +36,7 @@ AWAY, MISTAKEN, SILENT, STARRED = "a@away.test", "a@mistaken.test", "a@silent.te
 WEB = "correct horse battery"
 MASTER_PASSWORD = "the proxy's own, which no client says"
 LINES = (Service.IMAP, Service.POP3)
+PORTS_TOO = "login_log_format_elements = user=<%u> method=%m rip=%r rport=%b lip=%l lport=%a %c session=<%{session}>\n"
 DOORS = list(itertools.product(LINES, ("implicit", "starttls", "off")))
 MESSAGE = b"From: <bob@example.test>\r\nSubject: dots\r\n\r\n.\r\n..\r\n.one\r\n"
 CUT_S = 3.0  # after a revocation: 1 s is promised, and the machine may be busy
@@ -131,7 +132,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     need_dovecot()
     with public_folder() as folder, socket.create_server(("127.0.0.1", 0)) as silent:
         (folder / "masters").write_text(f"proxy:{{PLAIN}}{MASTER_PASSWORD}\n")
-        dovecot = ByTheBook(folder / "dovecot", LINES, documented("# Who may log in as somebody else", "backend.md"))
+        by_the_book = documented("# Who may log in as somebody else", "backend.md")
+        dovecot = ByTheBook(folder / "dovecot", LINES, PORTS_TOO + by_the_book)
         site = Site(
             tmp_path_factory.mktemp("front"),
             "[replies]\nrefusal_delay_s = 0\n[throttle]\nenabled = false\nmax_connections_per_source = 1000\n"
@@ -209,7 +211,9 @@ def test_dovecot_knows_where_the_client_is(world: World, service: Service) -> No
             else f"USER {ALICE}\r\nPASS {WEB}\r\n".encode()
         )
         line = world.dovecot_says(rf"{service}-login: Info: Login: user=<{ALICE}>", since)
-    assert "rip=127.0.0.7" in line
+        assert f"rip=127.0.0.7, rport={sock.getsockname()[1]}, " in line
+    if service is Service.IMAP:  # in POP3, Dovecot 2.3 takes it nowhere
+        assert f"lip=127.0.0.1, lport={world.site.ports[service, 'off']}, " in line
 
 
 LOGINS = {

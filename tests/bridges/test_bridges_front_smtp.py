@@ -174,8 +174,10 @@ def test_programs_send_through_us_in_their_user_s_name(world: World, tmp_path: P
 def test_postfix_knows_who_sends_and_from_where(world: World, login: str, method: str) -> None:
     with world.client(login) as client:
         known, content = world.held(submitted(client, login, MESSAGE, BOB, "carol@elsewhere.test"))
+        assert client.sock is not None
+        port = str(client.sock.getsockname()[1])
     assert (known["sasl_username"], known["sasl_method"]) == (login, method)
-    assert known["log_client_address"] == PEER
+    assert (known["log_client_address"], known["log_client_port"]) == (PEER, port)
     assert known["log_helo_name"] == "laptop.example"
     assert content.endswith(BODY)
     assert f"from laptop.example (unknown [{PEER}])" in content

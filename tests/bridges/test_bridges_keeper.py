@@ -16,6 +16,7 @@ from mail_daemons import Postfix, need_postfix, public_folder
 from keepers import MASTER_PASSWORD, asked, attempt, principal
 from mailauth import config
 from mailauth.attempt import Service
+from mailauth.ends import End, Ends
 from mailauth.founding import certificates
 from mailauth.keeper.client import KeptBackends
 from mailauth.keeper.configured import open_keeper
@@ -41,6 +42,7 @@ passdb {{
   args = {folder}/users
 }}
 login_trusted_networks = 127.0.0.1
+login_log_format_elements = user=<%u> rip=%r rport=%b lip=%l lport=%a %c
 haproxy_trusted_networks = 127.0.0.1
 ssl = yes
 ssl_cert = <{folder}/server.pem
@@ -140,6 +142,11 @@ async def answered(opened: Opened, command: bytes, end: bytes) -> bytes:
     return said
 
 
+def from_there(client: str) -> Ends:
+    """A client's connection from this address."""
+    return Ends(End(client, 4001), End("2001:db8::1" if ":" in client else "198.51.100.1", 993))
+
+
 async def works(opened: Opened, service: Service) -> None:
     """It is a session of hers."""
     with opened.sock:
@@ -163,8 +170,9 @@ WAYS = {
 async def test_an_account_is_logged_in(behind: Behind, service: Service, how: str, tls: str, way: str) -> None:
     client = f"192.0.2.{len(way) + 10 * len(how) + len(tls)}"
     async with behind.kept(how, tls=tls, **WAYS[way]) as backends:
-        await works(await backends.open(attempt(service, peer=client), principal()), service)
-    await behind.logged(f"{service}-login: Info: Login: user=<{ALICE}>, .*rip={client}, ")
+        await works(await backends.open(attempt(service, peer=client), principal(), from_there(client)), service)
+    line = f"{service}-login: Info: Login: user=<{ALICE}>, rip={client}, rport=4001, "
+    await behind.logged(line + ("lip=198.51.100.1, lport=993," if service is IMAP else "lip=127.0.0.1, "))
 
 
 @pytest.mark.parametrize("service", [IMAP, POP3])
@@ -173,8 +181,13 @@ async def test_an_account_is_logged_in(behind: Behind, service: Service, how: st
 )
 async def test_a_header_tells_who_the_client_is(behind: Behind, service: Service, origin: str, client: str) -> None:
     async with behind.kept(PROXIED, origin=origin) as backends:
+        line = f"{service}-login: Info: Login: user=<{ALICE}>, rip={client}, rport="
+        ends = from_there(client)
+        await works(await backends.open(attempt(service, peer=client), principal(), ends), service)
+        await behind.logged(f"{line}4001, lip={ends.server.address}, lport=993")
         await works(await backends.open(attempt(service, peer=client), principal()), service)
-        await behind.logged(f"{service}-login: Info: Login: user=<{ALICE}>, .*rip={client}, ")
+        its = behind.ports[service, PROXIED]
+        await behind.logged(f"{line}{'[1-9][0-9]*' if origin == 'proxy1' else '0'}, lip=[0-9a-f.:]*, lport={its}")
         await works(await backends.open(attempt(service, peer=""), principal()), service)
 
 
@@ -273,7 +286,9 @@ async def test_mail_is_sent_as_the_account(
     async with behind.kept("submission", tls=tls, **keys) as backends:
         offer = await backends.smtp_offer()
         assert {"SIZE 10240000", "8BITMIME", "SMTPUTF8"} <= {*offer}
-        opened = await backends.open(attempt(SMTP, peer=client, client="phone.example.test"), principal())
+        opened = await backends.open(
+            attempt(SMTP, peer=client, client="phone.example.test"), principal(), from_there(client)
+        )
         with opened.sock:
             assert {"SIZE 10240000", "8BITMIME"} <= {*opened.capabilities}
             for command in (b"MAIL FROM:<alice@example.test>", b"RCPT TO:<bob@example.org>", b"DATA"):

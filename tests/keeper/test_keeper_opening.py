@@ -301,7 +301,7 @@ async def test_a_connection_that_is_reset_at_once_is_told_at_once(monkeypatch: p
             return connection
 
         monkeypatch.setattr(Connection, "to", reset)
-        async with kept_backends(backend(imap=f"127.0.0.1:{listening.getsockname()[1]}")) as backends:
+        async with kept_backends(backend(imap=f"127.0.0.1:{listening.getsockname()[1]}", origin="proxy1")) as backends:
             with pytest.raises(
                 BackendUnavailable, match=r"^back end here, imap at 127\.0\.0\.1:\d+: the connection was lost"
             ):

@@ -90,8 +90,8 @@ class Backend:
     )
     origin: str = option(
         "id",
-        doc="how the client's address is told: id: IMAP ID, POP3 and SMTP XCLIENT; proxy1, proxy2: a PROXY header "
-        "before everything; none: not at all",
+        doc="how the client's address and port are told: id: IMAP ID, POP3 and SMTP XCLIENT; proxy1, proxy2: a PROXY "
+        "header before everything; none: not at all",
         check=one_of("id", "proxy1", "proxy2", "none"),
     )
     domains: tuple[str, ...] = option((), doc="whose mail it has: these domains'", check=_domains)
@@ -206,7 +206,7 @@ def routes(backends: Iterable[Backend]) -> Routes:
 
 
 def is_address(peer: str) -> bool:
-    """Whether a client's address is one that can be told."""
+    """Whether an address is one that can be told."""
     try:
         return bool(ip_address(peer)) and "%" not in peer
     except ValueError:

@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 from mailauth.dialogue import Send, StartTLS
+from mailauth.ends import NOWHERE, Ends
 
 MOST_BYTES = 64 * 1024
 MOST_LINE_BYTES = 8 * 1024
@@ -49,15 +50,15 @@ LINE = NextLine()
 class Login:
     """As whom. authzid: "" when the credential says it all; password: "" where XCLIENT stands for it.
 
-    starttls: whether TLS is asked for first. client: the client's IP address, "" when it is not to be told or not
-    known; name: how the client calls itself. hostname: how we call ourselves.
+    starttls: whether TLS is asked for first. ends: of the client's connection, NOWHERE when they are not to be told or
+    not known; name: how the client calls itself. hostname: how we call ourselves.
     """
 
     authcid: str = ""
     password: str = field(default="", repr=False)
     authzid: str = ""
     starttls: bool = False
-    client: str = ""
+    ends: Ends = NOWHERE
     name: str = ""
     hostname: str = "localhost"
 

@@ -12,6 +12,7 @@ from collections.abc import Generator
 
 from mailauth.backends.exchange import LINE, Login, Script, Step, Unable
 from mailauth.dialogue import Send, StartTLS
+from mailauth.ends import Ends
 
 _STATUS = re.compile(rb"(OK|NO|BAD)\b ?(?:\[([A-Za-z-]{1,40})( [^\]]*)?\])?", re.IGNORECASE)
 _UNTAGGED = re.compile(rb"\* CAPABILITY (.*)", re.IGNORECASE)
@@ -34,13 +35,24 @@ def imap_login(login: Login) -> Script:
         known = ()
     known = known or (yield from _must(b"a2", b"CAPABILITY"))
     capabilities = {atom.upper() for atom in known}
-    if login.client and "ID" in capabilities:
-        yield Send(b'a3 ID ("x-originating-ip" "%b")\r\n' % login.client.encode())
+    if login.ends.client.address and "ID" in capabilities:
+        yield Send(b"a3 ID (" + _pairs(login.ends) + b")\r\n")
         yield from _answered(b"a3")
     if "AUTH=PLAIN" not in capabilities:
         raise Unable("does not offer AUTH=PLAIN; let it take PLAIN from us, or secure the connection with tls")
     after = yield from _authenticated(login, "SASL-IR" in capabilities)
     return after or (yield from _must(b"a5", b"CAPABILITY"))
+
+
+def _pairs(ends: Ends) -> bytes:
+    """What ID tells. What is not known is left out: Dovecot takes no port 0."""
+    told = {
+        "x-originating-ip": ends.client.address,
+        "x-originating-port": ends.client.port,
+        "x-connected-ip": ends.server.address,
+        "x-connected-port": ends.server.port,
+    }
+    return " ".join(f'"{key}" "{value}"' for key, value in told.items() if value).encode()
 
 
 def _authenticated(login: Login, initial: bool) -> Generator[Step, bytes, tuple[str, ...]]:

@@ -27,8 +27,10 @@ def pop3_login(login: Login) -> Script:
     offered = yield from _capabilities()
     if b"[XCLIENT]" in greeting:
         offered.add("XCLIENT")
-    if login.client and "XCLIENT" in offered:
-        yield from _must(b"XCLIENT ADDR=" + login.client.encode())
+    client = login.ends.client
+    if client.address and "XCLIENT" in offered:
+        port = f" PORT={client.port}" if client.port else ""  # Dovecot takes no 0
+        yield from _must(f"XCLIENT ADDR={client.address}{port}".encode())
     yield from _authenticated(login, offered)
     return ()
 

@@ -8,30 +8,30 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from mailauth.ends import Ends
+
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LOCAL, PROXY = 0x20, 0x21
 TCP4, TCP6 = 0x11, 0x21
 PP2_TYPE_SSL, PP2_CLIENT_SSL = 0x20, 0x01
 NOT_VERIFIED = 1  # the field `verify`: the client has shown no certificate
 
-End = tuple[str, int]  # IP address and port
 
-
-def version_1(client: End | None, server: End) -> bytes:
-    """client: None when there is none, or none that is known."""
-    if client is None:
+def version_1(ends: Ends) -> bytes:
+    """That it is not known, when the client is not."""
+    if not ends.client.address:
         return b"PROXY UNKNOWN\r\n"
-    source, target = _same_family(client[0], server[0])
+    source, target = _same_family(ends.client.address, ends.server.address)
     family = "TCP4" if source.version == 4 else "TCP6"
-    return f"PROXY {family} {source} {target} {client[1]} {server[1]}\r\n".encode()
+    return f"PROXY {family} {source} {target} {ends.client.port} {ends.server.port}\r\n".encode()
 
 
-def version_2(client: End | None, server: End, *, tls: bool) -> bytes:
+def version_2(ends: Ends, *, tls: bool) -> bytes:
     """tls: whether the client came over TLS."""
-    if client is None:
+    if not ends.client.address:
         return SIGNATURE + struct.pack(">BBH", LOCAL, 0, 0)
-    source, target = _same_family(client[0], server[0])
-    body = source.packed + target.packed + struct.pack(">HH", client[1], server[1])
+    source, target = _same_family(ends.client.address, ends.server.address)
+    body = source.packed + target.packed + struct.pack(">HH", ends.client.port, ends.server.port)
     if tls:
         body += struct.pack(">BHBI", PP2_TYPE_SSL, 5, PP2_CLIENT_SSL, NOT_VERIFIED)
     return SIGNATURE + struct.pack(">BBH", PROXY, TCP4 if source.version == 4 else TCP6, len(body)) + body

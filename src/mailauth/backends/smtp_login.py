@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 
 from mailauth.backends.exchange import LINE, Login, Script, Step, Unable
@@ -31,7 +31,7 @@ def smtp_login(login: Login, *, by_xclient: bool = False) -> Script:
             raise Unable("does not offer us XCLIENT LOGIN; name our address in its smtpd_authorized_xclient_hosts")
         yield from _xclient(login, _words(offered, "XCLIENT"), login.authcid)
         return (yield from _hello(_name_of_client(login)))
-    if login.client and "ADDR" in _words(offered, "XCLIENT"):
+    if login.ends.client.address and "ADDR" in _words(offered, "XCLIENT"):
         yield from _xclient(login, _words(offered, "XCLIENT"))
         login = replace(login, hostname=_name_of_client(login))
         offered = yield from _hello(login.hostname)
@@ -111,19 +111,25 @@ def _hello(name: str) -> Generator[Step, bytes, tuple[str, ...]]:
 
 def _xclient(login: Login, attributes: set[str], account: str = "") -> Generator[Step, bytes, None]:
     """Who the client is, and whose mail it sends. An IPv6 address is not taken where the server has no IPv6."""
-    said = {"PROTO": "ESMTP", "HELO": login.name, "LOGIN": account}
-    told = [f"{name}={_xtext(value)}" for name, value in said.items() if value and name in attributes]
-    address = f"IPV6:{login.client}" if ":" in login.client else login.client
-    number, lines = yield from _told(address or UNKNOWN, told)
-    if number == 501 and address:
-        number, lines = yield from _told(UNKNOWN, told)
+    client, server = login.ends.client, login.ends.server
+    who = {"PROTO": "ESMTP", "HELO": login.name, "LOGIN": account}
+    where = {"PORT": str(client.port or ""), "DESTADDR": _literal(server.address), "DESTPORT": str(server.port or "")}
+    number, lines = yield from _told(_literal(client.address) or UNKNOWN, where | who, attributes)
+    if number == 501 and client.address:
+        number, lines = yield from _told(UNKNOWN, who, attributes)
     if number != 220:
         raise Unable(f"refuses XCLIENT{_shown(number, lines)}")
 
 
-def _told(address: str, more: Sequence[str]) -> Generator[Step, bytes, Reply]:
-    yield Send(" ".join(["XCLIENT", f"ADDR={address}", f"NAME={UNKNOWN}", *more]).encode() + b"\r\n")
+def _told(address: str, more: Mapping[str, str], attributes: set[str]) -> Generator[Step, bytes, Reply]:
+    """Of more, what is known and among the attributes that the server takes."""
+    told = [f"{name}={_xtext(value)}" for name, value in more.items() if value and name in attributes]
+    yield Send(" ".join(["XCLIENT", f"ADDR={address}", f"NAME={UNKNOWN}", *told]).encode() + b"\r\n")
     return (yield from _reply())
+
+
+def _literal(address: str) -> str:
+    return f"IPV6:{address}" if ":" in address else address
 
 
 def _reply() -> Generator[Step, bytes, Reply]:

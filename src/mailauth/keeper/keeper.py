@@ -13,7 +13,6 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from mailauth import logs
 from mailauth.attempt import Service
@@ -22,6 +21,7 @@ from mailauth.backends.backend import Backend, NotServed, Routes, is_address
 from mailauth.backends.exchange import Done, Exchange, Failed, Login, Script
 from mailauth.backends.smtp_login import common_offer, smtp_offer
 from mailauth.dialogue import Send, StartTLS
+from mailauth.ends import NOWHERE, UNKNOWN, End, Ends
 from mailauth.gateways.doveadm import Doveadm, NotReached
 from mailauth.keeper.channel import Channel, Message
 from mailauth.keeper.connecting import Connection, NoConnection
@@ -119,14 +119,14 @@ class Keeper:
         kept = self.kept[self.routes.of(service, account).name]
         backend = kept.backend
         login = backend.login_as(account, kept.password)
-        peer = str(asked["peer"]) if is_address(str(asked["peer"])) else ""
+        ends = _ends(asked)
         told = replace(
             login,
-            client=peer if backend.origin == "id" else "",
+            ends=ends if backend.origin == "id" else NOWHERE,
             name=str(asked["client"]),
             hostname=self.hostname,
         )
-        header = _Header(backend.origin, peer, tls=asked["tls"] is True)
+        header = _Header(backend.origin, ends, tls=asked["tls"] is True)
         connection, done = await self._logged_in(kept, service, backend.script(service, told), header)
         sock = self._handed_over(connection)
         return {"capabilities": done.capabilities, "unread": base64.b64encode(done.unread).decode()}, sock
@@ -166,7 +166,7 @@ class Keeper:
 
     async def _asked_for_offer(self, kept: Kept) -> None:
         login = Login(starttls=kept.backend.tls == "starttls", hostname=self.hostname)
-        header = _Header(kept.backend.origin, "", tls=False)
+        header = _Header(kept.backend.origin, NOWHERE, tls=False)
         connection, done = await self._logged_in(kept, Service.SMTP, smtp_offer(login), header)
         connection.close()
         self._offers[kept.backend.name] = done.capabilities
@@ -220,18 +220,33 @@ class _Header:
     """What a server is told before everything, if so configured."""
 
     origin: str
-    peer: str
+    ends: Ends
     tls: bool
 
     def bytes(self, sock: socket.socket) -> bytes:
-        """The client's port is not known here: ours stands for it, by which both logs can be matched."""
-        client = (self.peer, int(sock.getsockname()[1])) if self.peer else None
-        server: Any = sock.getpeername()
-        if self.origin == "proxy1":
-            return proxy_header.version_1(client, (server[0], server[1]))
+        """sock: ours to the server, whose far end stands for where the client connected, if that is not known."""
+        if not self.origin.startswith("proxy"):
+            return b""
+        client, server = self.ends.client, self.ends.server
+        if not (server.address and server.port):
+            server = End.of(sock.getpeername())
         if self.origin == "proxy2":
-            return proxy_header.version_2(client, (server[0], server[1]), tls=self.tls)
-        return b""
+            return proxy_header.version_2(Ends(client, server), tls=self.tls)
+        if not client.port:  # Dovecot takes 0 for no port; by ours both logs can be matched
+            client = replace(client, port=End.of(sock.getsockname()).port)
+        return proxy_header.version_1(Ends(client, server))
+
+
+def _ends(asked: Message) -> Ends:
+    """What may be told of the client's connection. Of another version, who asks may know the client's address alone."""
+    client = _end(asked["peer"], asked.get("port"))
+    return Ends(client, _end(asked.get("server"), asked.get("server_port"))) if client.address else NOWHERE
+
+
+def _end(address: object, port: object) -> End:
+    if type(address) is not str or not is_address(address):
+        return UNKNOWN
+    return End(address, port if type(port) is int and 0 < port < 65536 else 0)
 
 
 async def _run(connection: Connection, kept: Kept, host: str, exchange: Exchange, header: _Header) -> Done:
