@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ from mail_daemons import public_folder
 from commandline import run
 from mailauth.accounts import apppasswords, observations, trials
 from mailauth.accounts.history import audit
+from mailauth.attempt import Service
 from mailauth.doctor.checks import caches, clock
 from mailauth.doctor.checks.certificate import dated, names
 from mailauth.doctor.hosts import cyrus
@@ -362,6 +364,28 @@ def test_a_name_that_the_certificate_lacks_is_found(site: Site) -> None:
     assert doctor(site, "certificate").of(level="problem") == []
     site.config.write_text(standing + PORTAL.format(port, port, "mail.example.test"))
     assert "it is not for mail.example.test" in doctor(site, "certificate").one(level="problem")["found"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param((b"\x01\x01\xff", b"\x01\x01\x00"), id="a default that is written"),
+        pytest.param((b"\x82\x09localhost", b"\x82\x09local\xffost"), id="a name that is no ASCII"),
+    ],
+)
+def test_a_certificate_that_openssl_takes_and_others_do_not_is_found(site: Site, damage: tuple[bytes, bytes]) -> None:
+    file, port = site.folder / "server.pem", free_ports(1)[0]
+    site.config.write_text(site.config.read_text() + PORTAL.format(port, port, "localhost"))
+    der = ssl.PEM_cert_to_DER_cert(file.read_text())
+    damaged = der.replace(*damage, 1)
+    assert damaged != der
+    file.write_text(ssl.DER_cert_to_PEM_cert(damaged))
+    named = f"imaps://localhost:{site.ports[Service.IMAP, 'implicit']}"
+    with site.serving():
+        seen = doctor(site, "certificate", options=("--host", named))
+    assert seen.code == 78
+    assert "not written as RFC 5280 wants it" in seen.one("server.pem", "problem")["found"]
+    assert "not written as RFC 5280 wants it" in seen.one("shown at --host", "problem")["found"]
 
 
 def test_a_certificate_that_was_renewed_and_not_read_again_is_found(site: Site) -> None:
