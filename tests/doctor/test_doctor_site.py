@@ -33,9 +33,11 @@ from commandline import run
 from mailauth.accounts import apppasswords, observations, trials
 from mailauth.accounts.history import audit
 from mailauth.attempt import Service
+from mailauth.doctor.case import Case
 from mailauth.doctor.checks import caches, clock
 from mailauth.doctor.checks.certificate import dated, names
 from mailauth.doctor.hosts import cyrus
+from mailauth.doctor.hosts.host import Door, Host
 from mailauth.doctor.rights import User
 from mailauth.founding import certificates
 from mailauth.interfaces import StoreUnavailable
@@ -413,6 +415,16 @@ def test_nobody_listens_at_our_own_doors(site: Site) -> None:
     seen = doctor(site, "offers")
     assert seen.levels() == {"problem"}
     assert "start mailauth" in seen.findings[0]["mend"]
+
+
+def test_two_servers_that_claim_one_port_are_both_seen(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = site.ports[Service.IMAP, "starttls"]
+    claimed = [Door(owner, Service.IMAP, "127.0.0.1", port) for owner in ("Dovecot", "Dovecot", "Cyrus IMAP")]
+    monkeypatch.setattr(Case, "known", tuple([Host(door.owner, "", (door,)) for door in claimed]))
+    subjects = [one["subject"] for one in doctor(site, "offers").of(f"imap://127.0.0.1:{port}")]
+    assert subjects == [f"{owner} imap://127.0.0.1:{port}" for owner in ("mailauth", "Dovecot", "Cyrus IMAP")]
+    named = doctor(site, "offers", options=("--host", f"imap://127.0.0.1:{port}"))
+    assert [one["subject"] for one in named.of(f"imap://127.0.0.1:{port}")] == [f"--host imap://127.0.0.1:{port}"]
 
 
 def test_doors_behind_a_proxy_and_without_tls(tmp_path: Path) -> None:
