@@ -102,7 +102,7 @@ async def open_core(settings: Settings, *, lets_in: bool = True) -> AsyncIterato
         stack.push_async_callback(asyncio.to_thread, behind.close)
         sessions = LiveSessions(passdb, LEASE_S if lets_in else None, keys.orders)
         throttle = GuessThrottle(settings.throttle.trusted_networks) if lets_in and settings.throttle.enabled else None
-        recurring = Recurring(passdb, keys, sessions, events, throttle) if lets_in else None
+        recurring = Recurring(passdb, keys, sessions, events, throttle) if lets_in and passdb.reads_at_once else None
         verifier = Verifier(
             *(passdb, keys, pool, events, throttle),
             changes=sessions if lets_in else None,

@@ -56,8 +56,8 @@ class Attempt:
     is known that asks; a socket address tuple, an `ipaddress` object and None are taken too.
     tls: whether the password came over TLS.
     client: the name the client gave itself (IMAP ID, SMTP EHLO), for the owner's list; never trusted.
-    question: a keyed digest of all of this, password included, by which an attempt that comes again can be told to be
-    the same; b"": it cannot.
+    question: a keyed digest of all of this, password included, where whoever made it has one already; such that equal
+    ones are of equal attempts. b"": none.
     """
 
     credential: Credential

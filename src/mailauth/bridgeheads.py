@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -47,12 +47,16 @@ class Accounts(Reads, OnRecord, Protocol):
     """What bridges ask the store beside the judging."""
 
 
-def bridges_of(settings: Settings, reported: Reported | None = None, recurring: Container[bytes] = ()) -> list[Bridge]:
+def bridges_of(
+    settings: Settings, reported: Reported | None = None, recurring: Container[Hashable] = ()
+) -> list[Bridge]:
     """The bridges that the configuration names, in its order. Raises ConfigError."""
     return [_built(written, settings.replies.help_line, reported, recurring) for written in settings.bridge]
 
 
-def _built(written: section.Bridge, help_line: str, reported: Reported | None, recurring: Container[bytes]) -> Bridge:
+def _built(
+    written: section.Bridge, help_line: str, reported: Reported | None, recurring: Container[Hashable]
+) -> Bridge:
     options = written.options
     terms = Terms(
         name=written.kind.replace("_", "-"),

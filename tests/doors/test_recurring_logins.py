@@ -18,7 +18,7 @@ from mailauth.assembly import Core, open_core
 from mailauth.attempt import Attempt, Credential, Service
 from mailauth.interfaces import PolicyLevel
 from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject
-from site_of_tests import ACTOR, Site
+from site_of_tests import ACCEPTED, ACTOR, Site
 
 ALICE = "alice@example.test"
 QUESTION = b"a question"
@@ -82,29 +82,29 @@ def revoked(phone: Remembering) -> None:
     apppasswords.revoke(phone.store, ALICE, ids=[phone.phone.id], **BY)
 
 
-ACCEPTED = "accepted"
+STILL = "accepted"
 CHANGES = {
     "revoked": (revoked, Reason.REVOKED),
     "disabled": (account(enabled=False), Reason.DISABLED),
     "no-client-logon": (account(client_logon=False), Reason.CLIENT_LOGON_OFF),
     "service-off": (account(imap=False), Reason.SERVICE_OFF),
-    "other-service-off": (account(smtp=False), ACCEPTED),
-    "mode-on": (account(mode=True), ACCEPTED),
+    "other-service-off": (account(smtp=False), STILL),
+    "mode-on": (account(mode=True), STILL),
     "domain-disabled": (domain(enabled=False), Reason.DOMAIN_DISABLED),
     "domain-service-off": (domain(imap=False), Reason.SERVICE_OFF),
-    "domain-policy": (domain(policy=PolicyLevel.ENFORCED), ACCEPTED),
+    "domain-policy": (domain(policy=PolicyLevel.ENFORCED), STILL),
     "site-policy": (
         lambda phone: sites.set_site(phone.store, PolicyChange(policy=PolicyLevel.OBSERVE), **BY),
-        ACCEPTED,
+        STILL,
     ),
     "another-web-password": (
         lambda phone: mailboxes.set_web_password(phone.store, ALICE, "plain:another", keep_app_passwords=True, **BY),
-        ACCEPTED,
+        STILL,
     ),
     "removed": (lambda phone: mailboxes.remove_account(phone.store, ALICE, **BY), Reason.UNKNOWN_LOGIN),
     "suspended": (row("UPDATE app_passwords SET suspended = 1"), Reason.SUSPENDED),
     "expired": (row("UPDATE app_passwords SET expires_at = 7"), Reason.EXPIRED),
-    "expires-later": (row("UPDATE app_passwords SET expires_at = 99999999999"), ACCEPTED),
+    "expires-later": (row("UPDATE app_passwords SET expires_at = 99999999999"), STILL),
     "scope": (row("UPDATE app_passwords SET services = 4"), Reason.OTHER_SERVICE),
     "network": (row("UPDATE app_passwords SET networks = '192.0.2.0/24'"), Reason.OTHER_NETWORK),
     "another-hash": (row("UPDATE app_passwords SET record = 'no hash'"), Cause.RECORD),
@@ -126,7 +126,7 @@ async def test_what_was_changed_is_judged_from_the_beginning_from_the_next_login
     outcome = await phone.from_the_beginning()
     match outcome:
         case Accept():
-            assert comes_to == ACCEPTED
+            assert comes_to == STILL
             await phone.twice()
             assert phone.again() == outcome
         case Reject(reason):
@@ -205,10 +205,7 @@ async def test_where_the_server_of_the_store_is_waited_for_nothing_is_remembered
         site = Site(tmp_path, url=url.replace("postgres:@", "postgres@"))
         site.add(ALICE)
         async with open_core(site.settings) as core:
-            phone = Remembering(site, core)
-            for _ in range(4):
-                assert await phone.from_the_beginning() == Accept(Principal(1, ALICE, phone.phone.id))
-            assert QUESTION not in phone.recurring.questions
+            assert core.recurring is None
         site.store.close()
 
 
@@ -236,3 +233,21 @@ def test_a_connection_that_asks_the_same_again_and_again_hears_of_each_change(tm
             assert [heard[number] for number in asked] == [OK, FAIL, OK, OK, FAIL, OK]
         finally:
             host.close()
+
+
+def test_at_our_own_doors_too_each_login_hears_of_each_change(tmp_path):
+    site = Site(tmp_path)
+    site.add(ALICE)
+    phone = site.mint(ALICE, label="phone").password
+
+    def log_in(service: Service) -> bool:
+        return site.ask(service, ALICE, phone).startswith(ACCEPTED[service])
+
+    with site.serving():
+        for _ in range(2):
+            assert [log_in(service) for service in Service for _ in range(4)] == [True] * 12
+            site.change(ALICE, pop3=False)
+            assert [log_in(service) for service in Service] == [service is not Service.POP3 for service in Service]
+            site.change(ALICE, pop3=True)
+        apppasswords.revoke(site.store, ALICE, label="phone", **BY)
+        assert [log_in(service) for service in Service for _ in range(2)] == [False] * 6

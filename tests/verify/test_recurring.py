@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from doubles import LengthKeys, MemoryPassdb, PlainHashes
 from mailauth.attempt import Attempt, Credential, Service
 from mailauth.events import Events, LoginJudged
-from mailauth.verdict import Accept, Outcome, Principal, Reason, Reject, Stay
+from mailauth.verdict import Accept, Cause, Defer, Outcome, Principal, Reason, Reject, Stay
 from mailauth.verify import recurring
 from mailauth.verify.recurring import Recurring
 from mailauth.verify.verifier import Verifier
@@ -119,11 +119,12 @@ class Stage:
         self.forgetful = Verifier(*means, Events(), **options)
 
     async def log_in(self, attempt: Attempt, times: int = 1) -> Outcome:
-        """As a bridge does: by what is remembered, or else from the beginning."""
         for _ in range(times):
-            known = self.recurring.judge(attempt.question) if attempt.question in self.recurring.questions else None
-            outcome = await self.verifier.authenticate(attempt) if known is None else known.accept
+            outcome = await self.verifier.authenticate(attempt)
         return outcome
+
+    def knows(self, attempt: Attempt) -> bool:
+        return self.recurring.question(attempt) in self.recurring.questions
 
 
 @pytest.fixture
@@ -153,8 +154,9 @@ async def test_from_the_third_time_on_it_is_compared_and_told_like_any_other(sta
 
 async def test_what_came_once_is_not_remembered(stage):
     stage.passdb.mint(ALICE, APP)
-    await stage.verifier.authenticate(attempt())
-    await stage.verifier.authenticate(attempt(question=b"another"))
+    await stage.log_in(attempt())
+    await stage.log_in(attempt(question=b"another"))
+    await stage.log_in(attempt(question=b""))
     assert b"a question" not in stage.recurring.questions
     assert stage.recurring.judge(b"a question") is None
     assert stage.passdb.reads == 0
@@ -169,16 +171,59 @@ async def test_what_came_once_is_not_remembered(stage):
         attempt(login="nobody@example.test"),
         attempt(login="alias@example.test"),
         attempt(authzid="bob@example.test"),
-        attempt(question=b""),
     ],
-    ids=lambda asked: f"{asked.credential!r} {asked.question}",
+    ids=lambda asked: repr(asked.credential),
 )
 async def test_what_is_not_as_simple_as_most_is_judged_from_the_beginning_each_time(stage, asked):
     stage.passdb.mint(ALICE, APP)
     stage.passdb.aliases["alias@example.test"] = ALICE
-    first = await stage.log_in(asked)
-    assert await stage.log_in(asked, 4) == first
-    assert asked.question not in stage.recurring.questions
+    for question in (b"a question", b""):
+        asked = dataclasses.replace(asked, question=question)
+        first = await stage.log_in(asked)
+        assert await stage.log_in(asked, 4) == first
+        assert not stage.knows(asked)
+
+
+OTHERS = {
+    "password": f" {APP}",
+    "login": "Alice@example.test",
+    "authzid": ALICE,
+    "service": Service.POP3,
+    "peer": "192.0.2.2",
+    "tls": False,
+    "client": "another program",
+}
+
+
+@pytest.mark.parametrize("differs", OTHERS)
+async def test_without_a_question_of_its_own_an_attempt_is_known_by_all_that_it_is_made_of(stage, differs):
+    stage.passdb.mint(ALICE, APP)
+    asked = attempt(question=b"")
+    await stage.log_in(asked, 2)
+    assert stage.knows(asked)
+    assert stage.recurring.question(asked) == stage.recurring.question(attempt(question=b""))
+    if differs in {"tls", "client"}:
+        other = dataclasses.replace(asked, **{differs: OTHERS[differs]})
+    else:
+        other = attempt(**{differs: OTHERS[differs]}, question=b"")
+    assert not stage.knows(other)
+    assert await stage.log_in(other) == Accept(Principal(1, ALICE, 100))
+    assert stage.told[-1].attempt == other.without_secret()
+    assert APP not in repr(stage.recurring.question(asked))
+
+
+async def test_no_two_processes_digest_passwords_alike():
+    one, other = Stage(), Stage()
+    asked = attempt(question=b"")
+    assert one.recurring.question(asked) != other.recurring.question(asked)
+    assert repr(one.recurring.secret) not in repr(one.recurring)
+
+
+async def test_a_bug_in_it_is_a_fault_like_any_other(stage, monkeypatch):
+    stage.passdb.mint(ALICE, APP)
+    await stage.log_in(attempt(), 2)
+    monkeypatch.setattr(Reading, "is_unchanged", lambda self: 1 / 0)
+    assert await stage.log_in(attempt()) == Defer(Cause.BUG)
 
 
 async def test_two_app_passwords_of_one_selector_are_judged_from_the_beginning(stage):
@@ -343,8 +388,8 @@ async def test_only_so_many_are_remembered(stage, monkeypatch):
 
 ASKED = [
     *[attempt(service=service, question=f"app password {service}".encode()) for service in Service],
-    attempt(peer="10.0.0.1", question=b"from elsewhere"),
-    attempt(WEB, question=b"web password"),
+    attempt(peer="10.0.0.1", question=b""),
+    attempt(WEB, question=b""),
     attempt("wrong", question=b"guess"),
 ]
 services = st.frozensets(st.sampled_from(Service))
@@ -381,12 +426,12 @@ async def test_whatever_happens_between_logins_the_verdict_is_that_of_who_rememb
     stage.passdb.mint(ALICE, APP)
     for asked in ASKED:
         await stage.log_in(asked, 3)
-    assert len(stage.recurring.questions) == len(Service) + 1
+    assert [asked for asked in ASKED if not stage.knows(asked)] == ASKED[-2:]
     for step in steps:
         change(stage.passdb, *step)
         for stage.now, asked in itertools.product((1000.0, 1010.0, 990.0), ASKED * 2):  # let in twice, remembered again
             outcome = await stage.log_in(asked)
-            expected = await stage.forgetful.authenticate(dataclasses.replace(asked, question=b""))
+            expected = await stage.forgetful.authenticate(asked)
             assert outcome == expected
             assert getattr(outcome, "stay", None) == getattr(expected, "stay", None)
 

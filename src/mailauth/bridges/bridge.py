@@ -5,7 +5,7 @@ Rule: a bridge parses and spells. It never judges, waits or reads a clock; `serv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -46,7 +46,7 @@ class Terms:
     help_line: str = ""
     admits: Callable[[bytes], bool] | None = None
     reported: Reported | None = None
-    recurring: Container[bytes] = ()
+    recurring: Container[Hashable] = ()
     secret: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
     _peers: dict[str, str] = field(default_factory=dict, repr=False)
 

@@ -7,7 +7,7 @@ SQLAlchemy is not imported at run time (0.4 s); the statements are the constant 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -22,14 +22,18 @@ POSTGRESQL_SCHEMES = ("postgresql://", "postgresql+psycopg://", "postgres://")
 MAX_IDLE_CONNECTIONS = 4  # the write-behind thread, and a few commands or pages
 
 
+AtOnce = Callable[[str, Mapping[str, Any]], list[tuple[Any, ...]] | None]  # None: that cannot be said now
+
+
 class Reader(Protocol):
     """What runs the SELECTs of logins without holding up the event loop."""
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """All rows, each in the order of the columns. Raises StoreUnavailable, BadRecord for a text that is none."""
 
-    def at_once(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]] | None:
-        """The same without waiting, and without a fault: None: that cannot be said at once."""
+    @property
+    def at_once(self) -> AtOnce | None:
+        """The same without waiting, and without a fault; None: this one always waits."""
 
     def together(self) -> None:
         """The reads from now on see one state, that of the first of them, until `apart`; nothing may wait meanwhile."""

@@ -6,14 +6,14 @@ Rule: one round trip a question, on the primary. None is a row truly absent; all
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from mailauth import names
 from mailauth.attempt import Service
 from mailauth.interfaces import Account, Selectors, UnknownKey
-from mailauth.store.engine import Reader, Store
+from mailauth.store.engine import AtOnce, Reader, Store
 from mailauth.store.faults import Clash
 from mailauth.store.patience import PatientReader
 from mailauth.store.rows import account_from, prospect_from, removed_digest
@@ -32,7 +32,6 @@ class _Asking(NamedTuple):
     place: dict[int, str]
 
 
-AtOnce = Callable[[str, Mapping[str, Any]], list[tuple[Any, ...]] | None]
 _Latest = tuple[Account, _Asking, dict[str, Any], list[tuple[Any, ...]]]
 
 
@@ -99,8 +98,15 @@ class StorePassdb:
 
     def reading(self, account: Account) -> StoreReading | None:
         """See verify.recurring.Readings."""
-        latest = self._latest
-        return None if latest is None or latest[0] is not account else StoreReading(self, self._reader.at_once, latest)
+        latest, at_once = self._latest, self._reader.at_once
+        if latest is None or latest[0] is not account or at_once is None:
+            return None
+        return StoreReading(self, at_once, latest)
+
+    @property
+    def reads_at_once(self) -> bool:
+        """Whether accounts can be read without waiting."""
+        return self._reader.at_once is not None
 
     async def prospect(self, login: str) -> Account | None:
         """See verify.outside.Newcomers."""

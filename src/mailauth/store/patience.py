@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mailauth.begun import in_a_task
 from mailauth.interfaces import StoreUnavailable
-from mailauth.store.engine import Reader
+from mailauth.store.engine import AtOnce, Reader
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.5  # doubled from one to the other: a lock is short, an outage is not
 
@@ -37,7 +37,7 @@ class PatientReader:
             return await self._rows_within(left_s, statement, values, fault)
 
     @property
-    def at_once(self) -> Callable[[str, Mapping[str, Any]], list[tuple[Any, ...]] | None]:
+    def at_once(self) -> AtOnce | None:
         """See engine.Reader. Nothing is waited for, so nothing is done here."""
         return self._reader.at_once
 

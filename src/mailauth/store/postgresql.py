@@ -153,6 +153,8 @@ class PostgresqlReader:
     what the last try came to.
     """
 
+    at_once = None  # its server is always waited for
+
     def __init__(self, driver: PostgresqlDriver, deadline_s: float, connections: int) -> None:
         self._driver = driver
         self._deadline_s = deadline_s
@@ -172,10 +174,6 @@ class PostgresqlReader:
             raise StoreUnavailable(f"{self._driver.name}: no answer within {self._deadline_s} s") from None
         except self._driver.error as error:
             raise self._driver.fault(error) from None
-
-    def at_once(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]] | None:  # noqa: ARG002
-        """See engine.Reader. Its server is always waited for."""
-        return None
 
     def together(self) -> None:
         """See engine.Reader. Every read here waits, and so stands alone."""

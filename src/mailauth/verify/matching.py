@@ -5,6 +5,7 @@ Rule: who may come in is not decided here, but in `policy`, as `verifier` asks i
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from mailauth.attempt import Attempt
@@ -20,7 +21,8 @@ from mailauth.verify.reselecting import Reselecting
 class Trace:
     """What became known on the way of one attempt, at `now`. mark: see interfaces.Changes.
 
-    recognised: the secret is an app password of the account, whatever it opens.
+    recognised: the secret is an app password of the account, whatever it opens. opened_by: the app password that let it
+    in. question: see recurring.
     """
 
     attempt: Attempt
@@ -34,6 +36,7 @@ class Trace:
     portal: bool = False
     device: str = ""
     recognised: bool = False
+    question: Hashable = None
     opened_by: tuple[Account, StoredAppPassword] | None = None
 
 

@@ -1,4 +1,4 @@
-"""Logins that come again to the letter: a mail program says the same words hundreds of times a day.
+"""Logins that come again to the letter: a mail program logs in with the same words hundreds of times a day.
 
 Rule: what is remembered is what such words come to while nothing of the account changes, never that somebody may come
 in. The account is read at every login, like ever; where each value of its rows is the one that was judged, comparing
@@ -9,8 +9,11 @@ digest, and only of app passwords that opened something. Belongs to one event lo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container, Hashable
 from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
+from secrets import token_bytes
 from typing import Protocol
 
 from mailauth import names
@@ -59,7 +62,8 @@ class Known:
 
 @dataclass(slots=True)
 class Recurring:
-    """By question, see Attempt. clock: epoch seconds; monotonic: seconds."""
+    """By question: all that an attempt is made of. clock: epoch seconds; monotonic: seconds. secret: what passwords are
+    digested with."""
 
     readings: Readings
     keys: Keys
@@ -68,15 +72,24 @@ class Recurring:
     throttle: Throttle | None = None
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
-    _known: dict[bytes, Known] = field(default_factory=dict)  # oldest first
-    _seen: set[bytes] = field(default_factory=set)  # once: most of what has a changing part never comes again
+    secret: bytes = field(default_factory=partial(token_bytes, 32), repr=False)
+    _known: dict[Hashable, Known] = field(default_factory=dict)  # oldest first
+    _seen: set[Hashable] = field(default_factory=set)  # once: most of what has a changing part never comes again
 
     @property
-    def questions(self) -> Collection[bytes]:
+    def questions(self) -> Container[Hashable]:
         """Those that are known, as they come and go."""
         return self._known.keys()
 
-    def judge(self, question: bytes) -> Known | None:
+    def question(self, attempt: Attempt) -> Hashable:
+        """What this attempt is known by, if it ever is. A bridge may have said that already."""
+        if attempt.question:
+            return attempt.question
+        shown = attempt.credential
+        password = blake2b(shown.secret, digest_size=16, key=self.secret).digest()
+        return password, shown.authcid, shown.authzid, attempt.service, attempt.peer, attempt.tls, attempt.client
+
+    def judge(self, question: Hashable) -> Known | None:
         """The login that is let in again, and told of; None: it is to be judged from the beginning."""
         known = self._known.get(question)
         if known is None:
@@ -98,13 +111,12 @@ class Recurring:
         return known
 
     def remember(
-        self, attempt: Attempt, event: LoginJudged, outcome: Outcome, account: Account, stored: StoredAppPassword
+        self, question: Hashable, event: LoginJudged, outcome: Outcome, account: Account, stored: StoredAppPassword
     ) -> None:
-        """This attempt came to this by this app password. What is not as simple as most is passed over."""
-        question = attempt.question
+        """The question came to this by this app password. What is not as simple as most is passed over."""
         if type(outcome) is not Accept or outcome.stay is None or account.hits != (stored,):
             return
-        if stored.key_id != self.keys.newest or names.fold(attempt.credential.authcid) != account.login:
+        if stored.key_id != self.keys.newest or names.fold(event.attempt.credential.authcid) != account.login:
             return  # it is to be moved to the newest key; an alias may become another's
         if question not in self._seen:
             if len(self._seen) >= CAPACITY:

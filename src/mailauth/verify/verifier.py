@@ -34,7 +34,7 @@ class Verifier:
 
     changes: what others changed meanwhile; None: nobody lets anybody in by what is judged here (`mailauth verify`).
     recognising: None unless owners are to hear whose web password a refused program sends. outside: closed with it.
-    recurring: told of app passwords that opened something; None: nobody judges what comes again.
+    recurring: judges what comes again; None: that is judged from the beginning, too.
     refusal_delay_s: how long a refusal may take; when hashes wait longer, nothing but an Accept is judged.
     clock: epoch seconds. aliases_log_in: whether an alias may be typed in place of the login.
     """
@@ -74,6 +74,10 @@ class Verifier:
         saturated = False
         outcome: Outcome
         try:
+            if self._recurring is not None:
+                trace.question = self._recurring.question(attempt)
+                if (known := self._recurring.judge(trace.question)) is not None:
+                    return known.accept
             saturated = self._hashes.saturated(self._refusal_delay_s)  # asked first: it must not tell what was found
             outcome = await self._judge_as_it_stands(trace)
         except FAULTS as fault:
@@ -93,8 +97,8 @@ class Verifier:
         guess = None if trace.claim is None else trace.claim.guess
         event = LoginJudged(*told, guess, trace.would_break)
         self._events.emit(event)
-        if attempt.question and trace.opened_by is not None and self._recurring is not None:
-            self._recurring.remember(attempt, event, outcome, *trace.opened_by)
+        if trace.opened_by is not None and self._recurring is not None:
+            self._recurring.remember(trace.question, event, outcome, *trace.opened_by)
         return outcome
 
     async def close(self) -> None:
