@@ -62,7 +62,7 @@ def minted(mailauth: Cli, login: str, *options: str, label: str = "Phone") -> st
 def free_offset() -> int:
     """A port offset of which every port is free now."""
     while True:
-        offset = random.randrange(10_000, 57_000)
+        offset = random.randrange(10_000, 24_000)  # below the ports of outgoing connections
         with ExitStack() as stack:
             try:
                 for port in (PORTAL, *[port for _, _, port in LISTENERS]):

@@ -557,6 +557,15 @@ def test_after_the_end_of_input_it_is_answered_first() -> None:
     assert played.is_closed
 
 
+def test_after_the_end_of_input_nothing_is_waited_for_that_was_cancelled() -> None:
+    played = known_stage()
+    played.say(auth(7) + b"CANCEL\t7\n")
+    played.eof()
+    assert not played.is_closed
+    assert played.answer_again(None) == b""
+    assert played.is_closed
+
+
 @pytest.mark.parametrize(
     "line", [b"AUTH\t5\n", b"AUTH\t5\t\n", b"AUTH\t5\t\tservice=smtp\n", b"AUTH\t\tPLAIN\n", b"AUTH\t\n"]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from commandline import Cli
+from servers import authority
+from strange_servers import certified, serving
 
 CRYPT = "$6$x2mdRrruvP9GT8gK$yHJZUlWSDnTrO48iuPwamVKtwSszNnSargccFt4OnaFY9ow.kI1UzO1NGAhEaW2Ti8B3LPeo4PRGFFm53fS3I0"
 SECRET = "pässword 中"  # what made it
@@ -259,6 +262,28 @@ def test_postfixadmin_in_postgresql(mailauth, postgres_server):
         told = imported(mailauth, "postfixadmin", url)
     assert (told["added"], told["aliases_added"]) == (2, 1)
     assert judged(mailauth, "alice@example.org") == 0
+
+
+@pytest.mark.parametrize(
+    ("at", "query", "is_told"),
+    [
+        ("127.0.0.2", "", False),
+        ("127.0.0.2", "?sslrootcert={ca}", True),
+        ("127.0.0.3", "?sslrootcert={ca}", False),  # the certificate is another's
+        ("127.0.0.3", "?sslmode=require", True),  # he has written it
+    ],
+)
+async def test_a_postgresql_on_another_machine_is_verified(
+    mailauth: Cli, tmp_path: Path, at: str, query: str, is_told: bool
+) -> None:
+    authority().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    there = certified()
+    async with serving(there.talk, at) as port:
+        url = f"postgresql://mailauth@{at}:{port}/mail" + query.format(ca=tmp_path / "ca.pem")
+        said = await asyncio.to_thread(mailauth, "import", "mailu", url)
+    assert said.code == 65
+    assert there.was_told == is_told
+    assert ("must prove its name" in said.err) == ("sslmode" not in query)
 
 
 def test_mailu_in_sqlite(mailauth, tmp_path):

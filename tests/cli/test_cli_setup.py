@@ -81,6 +81,17 @@ def test_nothing_is_reloaded_without_being_asked(mailauth: Cli, nginx: Path) -> 
     assert (nginx.parent / "reloaded").exists()
 
 
+def test_systemd_reads_the_units_before_it_is_to_enable_them(
+    mailauth: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "systemd-analyze").write_text("#!/bin/sh\necho systemd 252\n")
+    (tmp_path / "systemd-analyze").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    said = mailauth("setup", "systemd", "--config-dir", str(tmp_path / "units")).out
+    steps = said[said.index("What else") :]
+    assert 0 < steps.index("chown -R") < steps.index("systemctl daemon-reload") < steps.index("systemctl enable --now")
+
+
 def test_reload_goes_with_write_and_a_host_that_is_here(mailauth: Cli, nginx: Path) -> None:
     assert mailauth(*words(nginx, "--reload")).code == 64
     assert mailauth(*words(nginx, "--write", "--reload", "--version", "1.22")).code == 64

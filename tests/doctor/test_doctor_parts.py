@@ -247,8 +247,48 @@ def test_postfix_s_other_services_and_old_levels() -> None:
 def test_exim_s_lists() -> None:
     assert exim._listed("25 : 587") == ["25", "587"]
     assert exim._listed("<; 127.0.0.1 ; ::1") == ["127.0.0.1", "::1"]
+    assert exim._listed("127.0.0.1 : ::::1") == ["127.0.0.1", "::1"]
+    assert exim._listed("") == exim._listed("<;") == []
     assert [exim._port(name) for name in ("smtp", "2525", "nothing")] == [25, 2525, None]
     assert exim._sockets("driver = dovecot\nserver_socket = /run/x\nserver_socket =\n") == ["/run/x"]
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "ports", "doors"),
+    [
+        ("<; ::0 ; 0.0.0.0", "smtp", ["smtp://127.0.0.1:25 everywhere"]),
+        (
+            "<; 127.0.0.1 ; ::1",
+            "25 : 465",
+            ["smtp://127.0.0.1:25", "smtps://127.0.0.1:465", "smtp://[::1]:25", "smtps://[::1]:465"],
+        ),
+        ("0.0.0.0 : 127.0.0.1.26", "25", ["smtp://127.0.0.1:25 everywhere", "smtp://127.0.0.1:26"]),
+        ("0.0.0.0.25 : 127.0.0.1.25", "587", ["smtp://127.0.0.1:25 everywhere"]),
+        ("127.0.0.1 : ::::1.465", "587", ["smtp://127.0.0.1:587", "smtps://[::1]:465"]),
+        (
+            "<; [192.0.2.1]:587 ; [2001:db8::1]:465 ; 2001:db8::2.587 ; [192.0.2.2]",
+            "25",
+            [
+                "smtp://192.0.2.1:587 everywhere",
+                "smtps://[2001:db8::1]:465 everywhere",
+                "smtp://[2001:db8::2]:587 everywhere",
+                "smtp://192.0.2.2:25 everywhere",
+            ],
+        ),
+    ],
+)
+def test_exim_listens_at_each_interface_and_its_own_port(
+    monkeypatch: pytest.MonkeyPatch, interfaces: str, ports: str, doors: list[str]
+) -> None:
+    told = {"local_interfaces": interfaces, "daemon_smtp_ports": ports, "tls_on_connect_ports": "465"}
+    monkeypatch.setattr(exim, "program", lambda *names: "exim")
+    monkeypatch.setattr(exim, "output", lambda *words: f"{words[-1]} = {told.get(words[-1], '')}\n")
+    monkeypatch.setattr(exim, "user_named", lambda name: SOMEBODY)
+    host = exim.read("")
+    assert host is not None
+    assert [f"{door} everywhere" if door.everywhere else str(door) for door in host.doors] == [
+        f"Exim {door}" for door in doors
+    ]
 
 
 CYRUS = """

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -31,9 +32,12 @@ from mail_daemons import public_folder
 from commandline import run
 from mailauth.accounts import apppasswords, observations, trials
 from mailauth.accounts.history import audit
+from mailauth.attempt import Service
+from mailauth.doctor.case import Case
 from mailauth.doctor.checks import caches, clock
 from mailauth.doctor.checks.certificate import dated, names
 from mailauth.doctor.hosts import cyrus
+from mailauth.doctor.hosts.host import Door, Host
 from mailauth.doctor.rights import User
 from mailauth.founding import certificates
 from mailauth.interfaces import StoreUnavailable
@@ -364,6 +368,28 @@ def test_a_name_that_the_certificate_lacks_is_found(site: Site) -> None:
     assert "it is not for mail.example.test" in doctor(site, "certificate").one(level="problem")["found"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param((b"\x01\x01\xff", b"\x01\x01\x00"), id="a default that is written"),
+        pytest.param((b"\x82\x09localhost", b"\x82\x09local\xffost"), id="a name that is no ASCII"),
+    ],
+)
+def test_a_certificate_that_openssl_takes_and_others_do_not_is_found(site: Site, damage: tuple[bytes, bytes]) -> None:
+    file, port = site.folder / "server.pem", free_ports(1)[0]
+    site.config.write_text(site.config.read_text() + PORTAL.format(port, port, "localhost"))
+    der = ssl.PEM_cert_to_DER_cert(file.read_text())
+    damaged = der.replace(*damage, 1)
+    assert damaged != der
+    file.write_text(ssl.DER_cert_to_PEM_cert(damaged))
+    named = f"imaps://localhost:{site.ports[Service.IMAP, 'implicit']}"
+    with site.serving():
+        seen = doctor(site, "certificate", options=("--host", named))
+    assert seen.code == 78
+    assert "not written as RFC 5280 wants it" in seen.one("server.pem", "problem")["found"]
+    assert "not written as RFC 5280 wants it" in seen.one("shown at --host", "problem")["found"]
+
+
 def test_a_certificate_that_was_renewed_and_not_read_again_is_found(site: Site) -> None:
     port = free_ports(1)[0]
     table = f'[portal]\naddress = "127.0.0.1:{port}"\npublic_url = "https://localhost:{port}"\n'
@@ -389,6 +415,16 @@ def test_nobody_listens_at_our_own_doors(site: Site) -> None:
     seen = doctor(site, "offers")
     assert seen.levels() == {"problem"}
     assert "start mailauth" in seen.findings[0]["mend"]
+
+
+def test_two_servers_that_claim_one_port_are_both_seen(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = site.ports[Service.IMAP, "starttls"]
+    claimed = [Door(owner, Service.IMAP, "127.0.0.1", port) for owner in ("Dovecot", "Dovecot", "Cyrus IMAP")]
+    monkeypatch.setattr(Case, "known", tuple([Host(door.owner, "", (door,)) for door in claimed]))
+    subjects = [one["subject"] for one in doctor(site, "offers").of(f"imap://127.0.0.1:{port}")]
+    assert subjects == [f"{owner} imap://127.0.0.1:{port}" for owner in ("mailauth", "Dovecot", "Cyrus IMAP")]
+    named = doctor(site, "offers", options=("--host", f"imap://127.0.0.1:{port}"))
+    assert [one["subject"] for one in named.of(f"imap://127.0.0.1:{port}")] == [f"--host imap://127.0.0.1:{port}"]
 
 
 def test_doors_behind_a_proxy_and_without_tls(tmp_path: Path) -> None:

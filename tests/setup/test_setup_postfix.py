@@ -13,6 +13,7 @@ from asking import Asking
 from mailauth.setup import postfix
 from mailauth.setup.plan import CannotSetUp, Plan
 
+PAGE = Path(__file__).parents[2] / "docs" / "hosts" / "postfix.md"
 POSTCONF = shutil.which("postconf", path="/usr/sbin:/usr/bin")
 needs_postfix = pytest.mark.skipif(POSTCONF is None, reason="postfix is not installed")
 PORT_25 = "smtp      inet  n       -       y       -       -       smtpd\n"
@@ -177,6 +178,36 @@ def test_what_is_not_there_is_told(asking: Asking, folder: Path, tmp_path: Path)
         planned(asking, folder, "10587")
     with pytest.raises(CannotSetUp, match="--config-dir"):
         planned(asking, tmp_path / "nowhere")
+
+
+def test_elsewhere_it_is_what_the_page_has(asking: Asking) -> None:
+    page = PAGE.read_text()
+    plan = postfix.plan(asking(version="3.8.1"), ("submission", "submissions"))
+    assert plan.table is not None
+    tables = "\n".join([table.text for table in (plan.table, *plan.beside)])
+    assert re.findall(r"^```toml\n(.*?)^```$", page, re.M | re.S) == [tables]
+    assert re.findall(r"^smtpd_.* = .*$", page, re.M) == re.findall(r"postconf -e '(.*)'", "\n".join(plan.commands))
+    (master,) = re.findall(r"master.cf`:\n\n```\n(.*?)^```$", page, re.M | re.S)
+    for service in ("submission", "submissions"):
+        written = [f"{service}/inet/{name}={value}" for name, value in owned(master, service).items()]
+        assert re.findall(rf"postconf -P '({service}/.*)'", "\n".join(plan.commands)) == written[1:]
+        assert written[0] == f"{service}/inet/syslog_name=postfix/{service}"
+    assert plan.ours[0].text.endswith(plan.beside[0].text)
+
+
+@pytest.mark.parametrize("address", ["", "unix:/run/mailauth/postfix", "10.0.0.1:12345"])
+def test_elsewhere_what_is_said_is_of_the_address(asking: Asking, address: str) -> None:
+    said = "\n".join(postfix.plan(asking(version="3.8.1", address=address)).to_do)
+    is_tcp = address == "10.0.0.1:12345"
+    assert ("nothing is encrypted" in said, "not set up to ask before it takes a message" in said) == (is_tcp, is_tcp)
+    assert ("UNIX socket" in said, "smtpd_end_of_data_restrictions" in said) == (not is_tcp, not is_tcp)
+
+
+@needs_postfix
+def test_what_is_less_by_tcp_is_told(asking: Asking, folder: Path) -> None:
+    told = "not set up to ask before it takes a message"
+    assert not any(told in step for step in planned(asking, folder)[0].to_do)
+    assert any(told in step for step in planned(asking, folder, address="127.0.0.1:12345")[0].to_do)
 
 
 def test_elsewhere_it_is_commands(asking: Asking) -> None:

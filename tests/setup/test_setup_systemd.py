@@ -122,7 +122,20 @@ def test_what_only_the_administrator_can_do_is_said(asking: Asking, monkeypatch:
     said = "\n".join(plan.to_do)
     assert "useradd --system" in said
     assert "does not see home folders" in said
-    assert "systemctl enable --now mailauth.socket mailauth.service" in said
+    assert "systemctl enable --now mailauth.socket mailauth.service" in plan.afterwards
+
+
+def test_units_that_nothing_is_left_of_are_named_and_others_are_not(toml: Path, asking: Asking, tmp_path: Path) -> None:
+    without, units = toml.read_text(), tmp_path / "units"
+    toml.write_text(without + BRIDGES)
+    install(systemd.plan(asking(units, version="252"), "nobody").files, lambda: None)
+    (units / "mailauth-mine.socket").write_text("# the administrator's own\n")
+    assert not [step for step in systemd.plan(asking(units, version="252"), "nobody").to_do if "disable" in step]
+    toml.write_text(without)
+    said = [step for step in systemd.plan(asking(units, version="252"), "nobody").to_do if "disable" in step]
+    assert [re.findall(r"systemctl disable --now (\S+) && rm (\S+)$", step) for step in said] == [
+        [(name, f"{units}/{name}")] for name in ("mailauth-mail.socket", "mailauth-root.socket")
+    ]
 
 
 @pytest.mark.system

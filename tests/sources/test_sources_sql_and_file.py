@@ -6,19 +6,15 @@ import asyncio
 import os
 import secrets
 import sqlite3
-import ssl
-import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pymysql
 import pytest
 from daemons import Mariadb, mariadb
-from strange_servers import serving
 
 import postgres
 from doubles import PlainHashes
@@ -27,6 +23,7 @@ from mailauth.hashing import records
 from mailauth.interfaces import BadRecord, Lane, SourceUnavailable
 from mailauth.sources import file, sql, sql_databases
 from servers import authority
+from strange_servers import Postgresql, certified, serving
 from wire import eventually
 
 ALICE, WEB = "alice@example.test", b"correct horse"
@@ -308,33 +305,14 @@ async def test_a_mysql_that_hangs_holds_up_nothing_else_that_waits_in_threads(mo
         await there.close()
 
 
-@dataclass
-class Listener:
-    """A PostgreSQL as far as the first that it is told of users. heard: what came after TLS was asked for."""
-
-    context: ssl.SSLContext | None = None
-    heard: list[bytes] = field(default_factory=list)
-
-    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        length, code = struct.unpack("!II", await reader.readexactly(8))
-        assert (length, code) == (8, 80877103)  # SSLRequest
-        writer.write(b"S" if self.context else b"N")
-        try:
-            if self.context:
-                await writer.start_tls(self.context)
-            self.heard.append(await reader.read(1000))
-        except OSError:  # there was no TLS in the end
-            self.heard.append(b"")
-
-    async def asked(self, at: str, url: str, **options: object) -> bool:
-        """Whether it was told of users, when it listens at this address."""
-        async with serving(self.talk, at) as port:
-            there = database(url.format(port=port), "SELECT :login", password="ours", **options)
-            with pytest.raises(SourceUnavailable, match=r"^PostgreSQL: OperationalError$"):
-                await there.check(ALICE, WEB)
-            await there.close()
-        assert self.heard
-        return any(b"mailauth" in heard for heard in self.heard)
+async def asked(listener: Postgresql, at: str, url: str, **options: object) -> bool:
+    """Whether it was told of users, when it listens at this address."""
+    async with serving(listener.talk, at) as port:
+        there = database(url.format(port=port), "SELECT :login", password="ours", **options)
+        with pytest.raises(SourceUnavailable, match=r"^PostgreSQL: OperationalError$"):
+            await there.check(ALICE, WEB)
+        await there.close()
+    return listener.was_told
 
 
 @pytest.mark.parametrize(
@@ -349,23 +327,17 @@ class Listener:
     ],
 )
 async def test_postgresql_on_another_machine_that_has_no_tls_hears_nothing(url: str, is_told: bool) -> None:
-    assert await Listener().asked("127.0.0.2", url) == is_told
+    assert await asked(Postgresql(), "127.0.0.2", url) == is_told
 
 
 async def test_postgresql_on_this_machine_needs_no_tls() -> None:
-    assert await Listener().asked("127.0.0.1", "postgresql://mailauth@127.0.0.1:{port}/mail")
+    assert await asked(Postgresql(), "127.0.0.1", "postgresql://mailauth@127.0.0.1:{port}/mail")
 
 
 @pytest.fixture
 def authorities(tmp_path: Path) -> Path:
     authority().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     return tmp_path / "ca.pem"
-
-
-def certified() -> Listener:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority().issue_cert("127.0.0.2", common_name="127.0.0.2").configure_cert(context)
-    return Listener(context)
 
 
 @pytest.mark.parametrize(
@@ -385,14 +357,14 @@ async def test_the_certificate_of_a_postgresql_on_another_machine_is_verified(
 ) -> None:
     url = f"postgresql://mailauth@{at}:{{port}}/mail" + query.format(ca=authorities)
     options = {"ca": authorities.name, "folder": authorities.parent} if is_named else {}
-    assert await certified().asked(at, url, **options) == is_told
+    assert await asked(certified(), at, url, **options) == is_told
 
 
 async def test_the_system_s_authorities_are_believed_of_a_postgresql(
     authorities: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authorities))
-    assert await certified().asked("127.0.0.2", "postgresql://mailauth@127.0.0.2:{port}/mail")
+    assert await asked(certified(), "127.0.0.2", "postgresql://mailauth@127.0.0.2:{port}/mail")
 
 
 async def test_a_wrong_password_of_ours_is_a_fault_that_quotes_nothing(mariadb_server, users_in_mariadb):

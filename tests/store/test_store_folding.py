@@ -204,6 +204,16 @@ def test_what_is_told_again_is_counted_from_its_first_time_and_used_at_its_last(
     assert batch.uses[7]["last_used_at"] == 1000.4
 
 
+def test_the_last_of_what_was_told_together_is_the_last_use_whichever_is_looked_at_last(folded):
+    folded.note(judged(), 1000.0, 1000.4)
+    folded.note(judged(service=Service.SMTP), 1000.2)
+    folded.note(judged(service=Service.SMTP, key=8), 1000.0)
+    folded.note(judged(key=8), 900.0)  # the clock was set back
+    uses = folded.take(1000.5).uses
+    told = {key: (use["last_used_at"], use["last_used_service"]) for key, use in uses.items()}
+    assert told == {7: (1000.4, "imap"), 8: (900.0, "imap")}
+
+
 def test_at_the_end_every_last_use_is_due(folded):
     folded.note(judged(), 1000.0)
     folded.take(1000.5)
@@ -268,6 +278,12 @@ def test_rows_of_the_last_minute_are_bounded_too(folded, monkeypatch):
     folded.forget(1100.0)
     assert not folded._open
     assert not folded._use_written_at
+
+
+def test_what_is_observed_again_is_counted(folded):
+    folded.note(judged(Reject(Reason.REVOKED, 7)), 1000.0, 1000.1, 1000.4)
+    (seen,) = folded.take(1000.5).observations
+    assert seen["count"] == 3
 
 
 def test_what_is_observed_is_taken_with_the_rest_and_comes_back_with_it(folded):

@@ -62,11 +62,29 @@ async def test_reads_that_are_made_together_see_one_state_and_those_after_them_t
         assert (await passdb.lookup(alice, ())).enabled is is_one_state
         passdb.apart()
         assert (await passdb.lookup(alice, ())) == before._replace(enabled=False)
+        mailboxes.set_account(store, ALICE, AccountChange(enabled=True), **ROOT)
+        assert (await passdb.lookup(alice, ())) == before  # each read by itself from now on, not the first alone
         passdb.apart()  # nothing was together
         passdb.together()
         passdb.apart()  # nothing was read
-        mailboxes.set_account(store, ALICE, AccountChange(enabled=True), **ROOT)
-        assert (await passdb.lookup(alice, ())) == before
+        mailboxes.set_account(store, ALICE, AccountChange(enabled=False), **ROOT)
+        assert (await passdb.lookup(alice, ())) == before._replace(enabled=False)
+
+
+async def test_how_an_account_was_read_is_known_of_that_one_alone(store, ring, alice):
+    """While a hash is computed for one, others are read: their rows must not stand for the first one's."""
+    mailboxes.add_account(store, "bob@example.test", None, **ROOT)
+    async with opened(store, ring) as passdb:
+        first = await passdb.lookup(alice, ())
+        assert (passdb.reading(first) is not None) is passdb.reads_at_once
+        bob = await passdb.lookup("bob@example.test", ())
+        assert passdb.reading(first) is None
+        assert (passdb.reading(bob) is not None) is passdb.reads_at_once
+        assert await passdb.lookup("nobody@example.test", ()) is None
+        assert passdb.reading(bob) is None
+        again = await passdb.lookup(alice, ())
+        assert again == first
+        assert passdb.reading(first) is None
 
 
 async def test_a_fault_of_one_read_ends_what_is_made_together(store, ring, alice):

@@ -63,6 +63,17 @@ def test_logins_are_written_by_the_end(store, app_password):
     assert used == (NOW, "192.0.2.1", "imap", "Mail")
 
 
+def test_what_is_told_again_much_later_has_a_row_of_that_time(store, app_password):
+    """The machine slept, the store was slow, or the clock was set, while it waited to be written down."""
+    now = [NOW]
+    behind = WriteBehind(store, clock=lambda: now[0])
+    again = accepted(app_password)
+    for now[0] in (NOW, NOW + 0.5, NOW + 3000, NOW + 3000.5, NOW - 100):
+        behind(again)
+    assert behind.close()
+    assert sorted((row.at, row.count) for row in logins(store)) == [(NOW - 100, 1), (NOW, 2), (NOW + 3000, 2)]
+
+
 def test_logins_are_written_soon_without_an_end(store, app_password, monkeypatch):
     monkeypatch.setattr("mailauth.store.writebehind.INTERVAL_S", 0.01)
     written = threading.Event()

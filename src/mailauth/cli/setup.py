@@ -245,6 +245,7 @@ def _say_what_else(plan: Plan) -> None:
         *plan.to_do,
         "Start mailauth anew, so that the [[bridge]] is there: systemctl restart mailauth" if plan.table else "",
         f"When all is there: {' '.join(plan.reload)}" if plan.reload and not plan.is_elsewhere else "",
+        *plan.afterwards,
         "Then: mailauth doctor",
     ]
     for number, step in enumerate(filter(None, steps), start=1):

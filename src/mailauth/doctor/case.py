@@ -65,9 +65,11 @@ class Case:
 
     @cached_property
     def doors(self) -> tuple[Door, ...]:
-        """Our own, those of the hosts, and those that were named; each once."""
-        found = [*self._own, *[door for host in self.known for door in host.doors], *self.named]
-        return tuple({(door.host, door.port): door for door in found}.values())
+        """Our own, those of the hosts, and those that were named, which stand for whatever else is there; each once."""
+        named = {(door.host, door.port) for door in self.named}
+        known = [*self._own, *[door for host in self.known for door in host.doors]]
+        found = [*[door for door in known if (door.host, door.port) not in named], *self.named]
+        return tuple({(door.owner, door.host, door.port): door for door in found}.values())
 
     @property
     def _own(self) -> list[Door]:

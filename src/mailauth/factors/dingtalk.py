@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mailauth.factors import parts, redirect, section, typed
-from mailauth.factors.factor import Asked, Factor, Fetch, Given, Nature, Occasion, Reason, Record, Step, Wrong
+from mailauth.factors import parts, redirect, section
+from mailauth.factors.factor import Factor, Fetch, Nature, Occasion, Reason, Record, Step, Wrong
 from mailauth.factors.fetch import Answer, Request, with_query, word
-from mailauth.factors.redirect import Identity
+from mailauth.factors.redirect import Identity, Proven
 
 MAX_TOKEN = 4096
 STALE = (
@@ -34,6 +34,11 @@ class DingTalk:
     nature: ClassVar[Nature] = Nature(outside=True)
     Enrolled: ClassVar[type] = redirect.Enrolled
     Pending: ClassVar[type] = redirect.Pending
+    code_fields: ClassVar[tuple[str, ...]] = ("authCode", "code")
+    enrol = redirect.enrol
+    confirm = redirect.confirm
+    challenge = redirect.challenge
+    check = redirect.check
     listed = parts.sole
     renamed = parts.renamed
     without = parts.emptied
@@ -47,30 +52,6 @@ class DingTalk:
     one_account: bool = section.option(True, doc="a DingTalk account serves one account only")
     login_url: str = section.option("https://login.dingtalk.com", doc="where the browser goes", check=section.base_url)
     api_url: str = section.option("https://api.dingtalk.com", doc="where codes are exchanged", check=section.base_url)
-
-    def enrol(self, occasion: Occasion, state: Record, given: Given) -> Step:
-        """As Factor; given: `name` for it."""
-        return Asked(state, redirect.opened(occasion, typed.name(given.get("name", ""))))
-
-    def confirm(self, occasion: Occasion, state: Record, pending: Record, given: Given) -> Step:
-        """As Factor; given: the query of the way back."""
-
-        def proven(identity: Identity) -> Step:
-            return redirect.enrolled_as(occasion, self.name, identity, pending.name, self.one_account)
-
-        return self._came_back(occasion, state, pending, given, proven)
-
-    def challenge(self, occasion: Occasion, state: Record) -> Step:
-        """As Factor."""
-        return Asked(state, redirect.opened(occasion))
-
-    def check(self, occasion: Occasion, state: Record, pending: Record, given: Given) -> Step:
-        """As Factor; given: the query of the way back."""
-
-        def proven(identity: Identity) -> Step:
-            return redirect.recognised(occasion, self.name, state, identity)
-
-        return self._came_back(occasion, state, pending, given, proven)
 
     def show(self, occasion: Occasion, state: Record, pending: Record) -> Mapping[str, object]:  # noqa: ARG002
         """As Factor: `url`, where the browser is to go."""
@@ -86,23 +67,19 @@ class DingTalk:
             query += (("corpId", self.organisation),)
         return {"url": with_query(f"{self.login_url}/oauth2/auth", query)}
 
-    def _came_back(
-        self, occasion: Occasion, state: Record, pending: Record, given: Given, proven: Callable[[Identity], Step]
-    ) -> Step:
-        def exchange(code: str) -> Step:
-            body = {
-                "clientId": self.app_id,
-                "clientSecret": self.app_secret,
-                "code": code,
-                "grantType": "authorization_code",
-            }
-            url = f"{self.api_url}/v1.0/oauth2/userAccessToken"
-            request = Request("POST", url, headers=(JSON,), body=json.dumps(body).encode())
-            return Fetch(request, lambda answer: self._read_token(answer, state, proven), state, None)
+    def exchange(self, code: str, state: Record, proven: Proven) -> Step:
+        """As redirect.Provider."""
+        body = {
+            "clientId": self.app_id,
+            "clientSecret": self.app_secret,
+            "code": code,
+            "grantType": "authorization_code",
+        }
+        url = f"{self.api_url}/v1.0/oauth2/userAccessToken"
+        request = Request("POST", url, headers=(JSON,), body=json.dumps(body).encode())
+        return Fetch(request, lambda answer: self._read_token(answer, state, proven), state, None)
 
-        return redirect.came_back(occasion, state, pending, given, exchange, "authCode", "code")
-
-    def _read_token(self, answer: Answer | None, state: Record, proven: Callable[[Identity], Step]) -> Step:
+    def _read_token(self, answer: Answer | None, state: Record, proven: Proven) -> Step:
         fields = answer.fields() if answer else {}
         issued = word(fields, "accessToken", MAX_TOKEN)
         if answer is None or answer.status != 200 or not issued:
@@ -114,7 +91,7 @@ class DingTalk:
         request = Request("GET", f"{self.api_url}/v1.0/contact/users/me", headers=headers, repeatable=True)
         return Fetch(request, lambda answer: self._read_user(answer, state, proven), state, None)
 
-    def _read_user(self, answer: Answer | None, state: Record, proven: Callable[[Identity], Step]) -> Step:
+    def _read_user(self, answer: Answer | None, state: Record, proven: Proven) -> Step:
         fields = answer.fields() if answer else {}
         open_id = word(fields, "openId")
         if answer is None or answer.status != 200 or not open_id:

@@ -11,8 +11,11 @@ import dataclasses
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
+from mailauth.factors import typed
 from mailauth.factors.factor import (
+    Asked,
     Delay,
     Done,
     Given,
@@ -67,25 +70,77 @@ class Identity:
     union_id: str = field(default="", repr=False)
 
 
+Proven = Callable[[Identity], Step]
+
+
+class Provider(Protocol):
+    """A factor of this kind, for whose class body `enrol`, `confirm`, `challenge` and `check` are.
+
+    code_fields: of the way back, in which of them the code may stand. one_account: whether an identity may serve no
+    other account.
+    """
+
+    code_fields: ClassVar[tuple[str, ...]]
+
+    @property
+    def name(self) -> str:
+        """As Factor."""
+
+    @property
+    def one_account(self) -> bool:
+        """As configured."""
+
+    def exchange(self, code: str, state: Record, proven: Proven) -> Step:
+        """Ask the provider who came with this code. proven: what to do with whoever that is."""
+
+
+def enrol(_: object, occasion: Occasion, state: Record, given: Given) -> Step:
+    """As Factor.enrol; given: `name` for it."""
+    return Asked(state, opened(occasion, typed.name(given.get("name", ""))))
+
+
+def confirm(provider: Provider, occasion: Occasion, state: Record, pending: Record, given: Given) -> Step:
+    """As Factor.confirm; given: the query of the way back."""
+
+    def proven(identity: Identity) -> Step:
+        return enrolled_as(occasion, provider.name, identity, pending.name, provider.one_account)
+
+    return _came_back(provider, occasion, state, pending, given, then=proven)
+
+
+def challenge(_: object, occasion: Occasion, state: Record) -> Step:
+    """As Factor.challenge."""
+    return Asked(state, opened(occasion))
+
+
+def check(provider: Provider, occasion: Occasion, state: Record, pending: Record, given: Given) -> Step:
+    """As Factor.check; given: the query of the way back."""
+
+    def proven(identity: Identity) -> Step:
+        return recognised(occasion, provider.name, state, identity)
+
+    return _came_back(provider, occasion, state, pending, given, then=proven)
+
+
 def opened(occasion: Occasion, name: str = "") -> Pending:
     """A new way, with the name that is meant for what comes of it."""
     return Pending(ticket(occasion, VALID_S), name)
 
 
-def came_back(
-    occasion: Occasion, state: Record, pending: Record, given: Given, exchange: Callable[[str], Step], *fields: str
+def _came_back(
+    provider: Provider, occasion: Occasion, state: Record, pending: Record, given: Given, *, then: Proven
 ) -> Step:
-    """Judge the way back. exchange: what to do with the code. fields: in which of them it may stand."""
+    """Judge the way back, and exchange the code. then: what to do with whoever that is."""
     if pending is not None and not hmac.compare_digest(given.get("state", "").encode(), pending.ticket.id.encode()):
         return Wrong(Reason.ELSEWHERE, state, pending)  # a forged way back does not close the true one
     if (closed := unanswerable(occasion, state, pending)) is not None:
         return closed
-    code = next((given[each] for each in fields if given.get(each)), "")
+    code = next((given[each] for each in provider.code_fields if given.get(each)), "")
     if not code:
         return Wrong(Reason.DECLINED, state, None)
     if len(code) > MAX_CODE or not code.isprintable():
         return Wrong(Reason.MALFORMED, state, None)
-    return exchange(code)
+    return provider.exchange(code, state, then)
 
 
 def unclear(answer: Answer | None, state: Record, detail: str) -> Later:

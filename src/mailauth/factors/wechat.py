@@ -7,14 +7,14 @@ Rule: who it is, is the union id where WeChat gives one, else the open id of thi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mailauth.factors import parts, redirect, section, typed
-from mailauth.factors.factor import Asked, Factor, Fetch, Given, Nature, Occasion, Reason, Record, Step, Wrong
+from mailauth.factors import parts, redirect, section
+from mailauth.factors.factor import Factor, Fetch, Nature, Occasion, Reason, Record, Step, Wrong
 from mailauth.factors.fetch import Answer, Request, with_query, word
-from mailauth.factors.redirect import Identity
+from mailauth.factors.redirect import Identity, Proven
 
 # 40029: no such code; 40163: used; 41008: none; 42003: too old. Every other error is not the user's.
 STALE = frozenset({40029, 40163, 41008, 42003})
@@ -28,6 +28,11 @@ class WeChat:
     nature: ClassVar[Nature] = Nature(outside=True)
     Enrolled: ClassVar[type] = redirect.Enrolled
     Pending: ClassVar[type] = redirect.Pending
+    code_fields: ClassVar[tuple[str, ...]] = ("code",)
+    enrol = redirect.enrol
+    confirm = redirect.confirm
+    challenge = redirect.challenge
+    check = redirect.check
     listed = parts.sole
     renamed = parts.renamed
     without = parts.emptied
@@ -38,30 +43,6 @@ class WeChat:
     one_account: bool = section.option(True, doc="a WeChat account serves one account only")
     login_url: str = section.option("https://open.weixin.qq.com", doc="where the browser goes", check=section.base_url)
     api_url: str = section.option("https://api.weixin.qq.com", doc="where codes are exchanged", check=section.base_url)
-
-    def enrol(self, occasion: Occasion, state: Record, given: Given) -> Step:
-        """As Factor; given: `name` for it."""
-        return Asked(state, redirect.opened(occasion, typed.name(given.get("name", ""))))
-
-    def confirm(self, occasion: Occasion, state: Record, pending: Record, given: Given) -> Step:
-        """As Factor; given: the query of the way back."""
-
-        def proven(identity: Identity) -> Step:
-            return redirect.enrolled_as(occasion, self.name, identity, pending.name, self.one_account)
-
-        return self._came_back(occasion, state, pending, given, proven)
-
-    def challenge(self, occasion: Occasion, state: Record) -> Step:
-        """As Factor."""
-        return Asked(state, redirect.opened(occasion))
-
-    def check(self, occasion: Occasion, state: Record, pending: Record, given: Given) -> Step:
-        """As Factor; given: the query of the way back."""
-
-        def proven(identity: Identity) -> Step:
-            return redirect.recognised(occasion, self.name, state, identity)
-
-        return self._came_back(occasion, state, pending, given, proven)
 
     def show(self, occasion: Occasion, state: Record, pending: Record) -> Mapping[str, object]:  # noqa: ARG002
         """As Factor: `url`, where the browser is to go."""
@@ -74,22 +55,18 @@ class WeChat:
         )
         return {"url": with_query(f"{self.login_url}/connect/qrconnect", query) + "#wechat_redirect"}
 
-    def _came_back(
-        self, occasion: Occasion, state: Record, pending: Record, given: Given, proven: Callable[[Identity], Step]
-    ) -> Step:
-        def exchange(code: str) -> Step:
-            query = (
-                ("appid", self.app_id),
-                ("secret", self.app_secret),
-                ("code", code),
-                ("grant_type", "authorization_code"),
-            )
-            request = Request("GET", f"{self.api_url}/sns/oauth2/access_token", query)
-            return Fetch(request, lambda answer: self._read(answer, state, proven), state, None)
+    def exchange(self, code: str, state: Record, proven: Proven) -> Step:
+        """As redirect.Provider."""
+        query = (
+            ("appid", self.app_id),
+            ("secret", self.app_secret),
+            ("code", code),
+            ("grant_type", "authorization_code"),
+        )
+        request = Request("GET", f"{self.api_url}/sns/oauth2/access_token", query)
+        return Fetch(request, lambda answer: self._read(answer, state, proven), state, None)
 
-        return redirect.came_back(occasion, state, pending, given, exchange, "code")
-
-    def _read(self, answer: Answer | None, state: Record, proven: Callable[[Identity], Step]) -> Step:
+    def _read(self, answer: Answer | None, state: Record, proven: Proven) -> Step:
         fields: dict[str, Any] = answer.fields() if answer else {}
         fault = fields.get("errcode", 0)
         if type(fault) is int and fault in STALE:

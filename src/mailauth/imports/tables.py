@@ -14,9 +14,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mailauth.imports.entry import CannotRead, Tables
+from mailauth.verified import for_libpq
 
 Row = dict[str, "str | None"]
 
+UNVERIFIED = (
+    "; on another machine it is asked by TLS alone, and must prove its name: ?sslrootcert=FILE has its authorities"
+)
 _CREATE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?`([^`]+)`")
 _COLUMN = re.compile(r"\s+`([^`]+)` ")
 _INSERT = re.compile(r"(?:INSERT|REPLACE)(?: IGNORE)? INTO `([^`]+)`\s*(?:\(([^)]*)\)\s*)?VALUES\s*", re.IGNORECASE)
@@ -69,8 +73,10 @@ def _postgresql(url: str, password: str, wanted: tuple[str, ...]) -> Tables:
     except ImportError:
         raise CannotRead("a postgresql URL needs psycopg: pip install 'mailauth[postgresql]'") from None
     found: dict[str, list[Row]] = {}
-    extra = {"password": password} if password else {}
+    tls: dict[str, str] = {}
     try:
+        tls = for_libpq(url)
+        extra = {"password": password, **tls} if password else tls
         with psycopg.connect(url, connect_timeout=10, **extra) as connection:  # type: ignore[arg-type]
             connection.read_only = True
             for table in wanted:
@@ -82,7 +88,8 @@ def _postgresql(url: str, password: str, wanted: tuple[str, ...]) -> Tables:
                 found[table] = [dict(zip(columns, map(_text, row), strict=True)) for row in cursor]
     except psycopg.Error as error:
         state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
-        raise CannotRead(f"PostgreSQL: {type(error).__name__}{state}") from None
+        hint = UNVERIFIED if tls and not state else ""
+        raise CannotRead(f"PostgreSQL: {type(error).__name__}{state}{hint}") from None
     return lambda name: iter(found.get(name, []))
 
 

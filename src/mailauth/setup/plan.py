@@ -130,7 +130,8 @@ class Plan:
 
     ours: mailauth's own files; files: the host's. commands: for a host elsewhere, in place of files.
     to_do: what nobody but the administrator can do. check: the host's own judgement of its configuration;
-    require: raises CannotSetUp when it is not what it was to be; reload: how the host learns of it.
+    require: raises CannotSetUp when it is not what it was to be; reload: how the host learns of it; afterwards: what is
+    to be done once it has.
     """
 
     host: str
@@ -143,6 +144,7 @@ class Plan:
     check: Sequence[str] = ()
     require: Callable[[], object] | None = None
     reload: Sequence[str] = ()
+    afterwards: Sequence[str] = ()
     is_elsewhere: bool = False
 
 

@@ -22,6 +22,7 @@ SOCKET = "private/mailauth"
 QUEUE = "/var/spool/postfix"
 OLDEST = (2, 11)  # whose postconf edits master.cf
 FOLDER = Path("/etc/postfix")
+USUAL_PROCESSES = 100  # default_process_limit: so many for each service
 USUAL = ("submission", "587", "submissions", "smtps", "465")
 FROM_THE_FIRST_BYTE = {"submissions", "smtps", "465"}
 OURS = {"smtpd_sasl_type", "smtpd_sasl_path", "smtpd_sasl_security_options", "smtpd_tls_auth_only"}
@@ -58,10 +59,9 @@ def _here(asked: Asked, postconf: str, submissions: Sequence[str]) -> Plan:
         draft.age()
         services = _submissions(draft, submissions)
         path, address = _paths(asked.address, draft.value("queue_directory"), services)
-        policy = _policy(address, path)
-        more = _edit(draft, services, path, "" if policy is None else f"unix:{path}{POLICY}")
+        beside, asked_there = _policy(address, path)
+        more = _edit(draft, services, path, asked_there)
         table = Table("dovecot-auth", address, _keys(address, _slots(draft, services)))
-        beside = [] if policy is None else [policy]
         files = [File(folder / name, (Path(place) / name).read_text()) for name in FILES]
         to_do = [*_to_do(draft, address), *more]
     reload = ["postfix", "reload"] if folder == FOLDER else ["postfix", "-c", str(folder), "reload"]
@@ -123,11 +123,11 @@ def _paths(address: str, queue: str, services: Sequence[Service]) -> tuple[str, 
     return str(path), address
 
 
-def _policy(address: str, path: str) -> Table | None:
-    """The bridge that is asked before each message, beside the socket for logins; by TCP there is none."""
-    if path.startswith("inet:"):
-        return None
-    return Table("postfix-policy", address + POLICY, {"socket_group": "postfix"})
+def _policy(address: str, path: str) -> tuple[list[Table], str]:
+    """The bridge that is asked before each message, beside the socket for logins, and where; by TCP there is none."""
+    if not address.startswith(UNIX):
+        return [], ""
+    return [Table("postfix-policy", address + POLICY, {"socket_group": "postfix"})], f"{UNIX}{path}{POLICY}"
 
 
 def _edit(draft: Draft, services: Sequence[Service], path: str, policy: str) -> list[str]:
@@ -213,7 +213,8 @@ def _to_do(draft: Draft, address: str) -> list[str]:
         ),
         "Let a program try: AUTH must be offered after STARTTLS, or on port 465, and nowhere else.",
         "Refused clients wait for mailauth, a quarter of `slots` at most: Postfix itself does not keep them waiting.",
-        "There is no cache to switch off: Postfix asks at every login, and (postfix-policy) before it takes a message.",
+        "There is no cache to switch off: Postfix asks at every login.",
+        *_by_tcp(address),
     ]
     if address.startswith(UNIX):
         to_do.insert(
@@ -227,6 +228,19 @@ def _to_do(draft: Draft, address: str) -> list[str]:
     return to_do
 
 
+def _by_tcp(address: str) -> list[str]:
+    """What is less, or more to do, by TCP."""
+    if address.startswith(UNIX):
+        return []
+    return [
+        'By TCP nothing is encrypted, and from another machine hosts = ["..."] of the [[bridge]] must name that one.',
+        (
+            "By TCP Postfix is not set up to ask before it takes a message (postfix-policy): whoever is logged in when "
+            "a password is revoked may send until the connection ends."
+        ),
+    ]
+
+
 def _names_a_file(value: str) -> bool:
     return value not in {"", "none"}
 
@@ -235,18 +249,30 @@ def _elsewhere(asked: Asked, submissions: Sequence[str]) -> Plan:
     """As commands, since neither its files nor its programs are here."""
     _require_able(version_in(asked.version, "--version"), "dovecot")
     path, address = _paths(asked.address, QUEUE, ())
+    beside, asked_there = _policy(address, path)
     commands = [f"postconf -e '{name} = {value}'" for name, value in _main(path).items()]
     for name in submissions:
-        commands += [f"postconf -P '{name}/inet/{key}={value}'" for key, value in _own(name, {}).items()]
-    table = Table("dovecot-auth", address, _keys(address, 100))
+        commands += [f"postconf -P '{name}/inet/{key}={value}'" for key, value in _own(name, {}, asked_there).items()]
+    table = Table("dovecot-auth", address, _keys(address, USUAL_PROCESSES * len(submissions)))
     return Plan(
         host=f"Postfix {asked.version}, elsewhere",
         table=table,
-        ours=[table_file(asked, table)],
+        beside=beside,
+        ours=[table_file(asked, table, *beside)],
         commands=[*commands, "postfix check && postfix reload"],
-        to_do=[
-            "master.cf must have the services, and the socket must be there before Postfix starts.",
-            'By TCP nothing is encrypted, and hosts = ["..."] of the [[bridge]] must name that machine.',
-        ],
+        to_do=["master.cf must have the services.", *_by_socket(address), *_by_tcp(address)],
         is_elsewhere=True,
     )
+
+
+def _by_socket(address: str) -> list[str]:
+    """What is to be done for a Postfix elsewhere, which asks a mailauth that is beside it."""
+    if not address.startswith(UNIX):
+        return []
+    return [
+        (
+            "A UNIX socket is for a mailauth on the same machine as that Postfix, and must be there before Postfix: "
+            "let systemd open it (`mailauth setup systemd`). For one on another machine: --address HOST:PORT."
+        ),
+        f"If main.cf has {AT_THE_END}, write its value behind ours in master.cf, with commas in place of blanks.",
+    ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pwd
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib import resources
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,6 +27,7 @@ HOMES = ("/home", "/root", "/run/user")  # which the service does not see
 OLDEST = 247
 TCP = "mailauth.socket"
 SERVICE = "mailauth.service"
+SIGN = "# mailauth: written by `mailauth setup systemd`"  # at the head of each unit
 UNFIT = re.compile(r"[\s%$\"'\\]")
 
 
@@ -54,8 +55,9 @@ def plan(asked: Asked, user: str = "mailauth") -> Plan:
     return Plan(
         host=f"systemd {version}, units in {folder}",
         files=[File(folder / name, text) for name, text in {**sockets, SERVICE: service}.items()],
-        to_do=_to_do(settings, user, [*sockets]),
+        to_do=[*_to_do(settings, user), *_left_behind(folder, sockets)],
         reload=["systemctl", "daemon-reload"],
+        afterwards=_afterwards(sockets),
     )
 
 
@@ -140,22 +142,14 @@ def _writable(settings: Settings) -> list[str]:
     return [f"-{folder}" for folder in sorted(folders) if folder != STATE]
 
 
-def _to_do(settings: Settings, user: str, sockets: list[str]) -> list[str]:
+def _to_do(settings: Settings, user: str) -> list[str]:
     to_do = []
     try:
         pwd.getpwnam(user)
     except KeyError:
         to_do.append(f"Make the user: useradd --system --home-dir {STATE} --shell /usr/sbin/nologin {user}")
     writable = " ".join(folder.removeprefix("-") for folder in _writable(settings))
-    to_do += [
-        f"What mailauth writes, and the secrets that it reads, must be {user}'s: chown -R {user}: {writable}",
-        f"systemctl enable --now {' '.join(sockets)} {SERVICE}",
-        (
-            "The sockets stay while mailauth starts anew: systemctl restart mailauth turns nobody away. systemctl "
-            "reload mailauth has it read the certificates again."
-        ),
-        "After another [[bridge]] or [[listen]]: this command again, then systemctl restart the sockets and mailauth.",
-    ]
+    to_do.append(f"What mailauth writes, and the secrets that it reads, must be {user}'s: chown -R {user}: {writable}")
     places = [program(), settings.source, settings.key.file]
     hidden = [str(place) for place in places if any(place.is_relative_to(home) for home in HOMES)]
     if hidden:
@@ -163,3 +157,21 @@ def _to_do(settings: Settings, user: str, sockets: list[str]) -> list[str]:
             0, f"The service does not see home folders: move {', '.join(hidden)} elsewhere, such as /opt and /etc."
         )
     return to_do
+
+
+def _left_behind(folder: Path, sockets: Collection[str]) -> Iterator[str]:
+    """Units of an earlier mailauth.toml: what they open, nobody answers any more."""
+    for path in sorted(folder.glob("mailauth*.socket")):
+        if path.name not in sockets and (File(path, "").before or "").startswith(SIGN):
+            yield f"{path.name} has nothing of mailauth.toml any more: systemctl disable --now {path.name} && rm {path}"
+
+
+def _afterwards(sockets: Iterable[str]) -> list[str]:
+    return [
+        f"systemctl enable --now {' '.join(sockets)} {SERVICE}",
+        (
+            "The sockets stay while mailauth starts anew: systemctl restart mailauth turns nobody away. systemctl "
+            "reload mailauth has it read the certificates again."
+        ),
+        "After another [[bridge]] or [[listen]]: this command again, then systemctl restart the sockets and mailauth.",
+    ]

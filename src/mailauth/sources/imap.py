@@ -21,7 +21,8 @@ from typing import Any
 from mailauth.factors import section
 from mailauth.factors.section import BadSection, option
 from mailauth.interfaces import SourceUnavailable
-from mailauth.sources.parts import LOOPBACK, client_tls, filled, names_user
+from mailauth.sources.parts import client_tls, filled, names_user
+from mailauth.verified import LOOPBACK
 
 MAX_LINES = 100  # of what is untagged before an answer
 LIMIT_BYTES = 64 * 1024

@@ -25,7 +25,8 @@ from mailauth.factors.section import BadSection, option
 from mailauth.interfaces import SourceUnavailable
 from mailauth.sources import ldap_names, ldap_wire
 from mailauth.sources.ldap_wire import Malformed, Result
-from mailauth.sources.parts import LOOPBACK, client_tls, names_user
+from mailauth.sources.parts import client_tls, names_user
+from mailauth.verified import LOOPBACK
 
 PORTS = {"ldap": 389, "ldaps": 636}
 SEARCH_S = 10

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from mailauth.factors.section import BadSection
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 PLACEHOLDER = re.compile(r"\{(login|local|domain)\}")
 
 

@@ -17,8 +17,9 @@ from mailauth import passwdfile
 from mailauth.factors import section
 from mailauth.factors.section import BadSection, option
 from mailauth.interfaces import BadRecord, SourceUnavailable
-from mailauth.sources.parts import LOOPBACK, client_tls, parts_of
+from mailauth.sources.parts import client_tls, parts_of
 from mailauth.sources.sql_databases import PARAMETER, Database, Mysql, Postgresql, Sqlite
+from mailauth.verified import LOOPBACK
 
 MYSQL = ("mysql://", "mariadb://")
 

@@ -1,8 +1,7 @@
 """The databases that a query can be asked of: SQLite, PostgreSQL, MySQL and MariaDB.
 
-Source: PEP 249; dev.mysql.com, "Hexadecimal Literals"; postgresql.org, libpq's "Parameter Key Words". Rule: for
-reading only, two rows at most; what the client sent is a value and never part of a query; nothing of what a server
-says is told, for it may quote values.
+Source: PEP 249; dev.mysql.com, "Hexadecimal Literals". Rule: for reading only, two rows at most; what the client sent
+is a value and never part of a query; nothing of what a server says is told, for it may quote values.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from mailauth.interfaces import SourceUnavailable
-from mailauth.sources.parts import LOOPBACK
+from mailauth.verified import for_libpq
 
 PARAMETER = re.compile(r"(?<![:\w]):(login|local|domain)\b")
 BUSY_S = 2.0
@@ -114,20 +113,8 @@ class Postgresql:
         options: dict[str, Any] = {"connect_timeout": CONNECT_S, "autocommit": True, "prepare_threshold": None}
         if self._password:
             options["password"] = self._password
-        return await self._driver.AsyncConnection.connect(self._url, **options, **self._tls())
-
-    def _tls(self) -> dict[str, Any]:
-        """What libpq is to be told: left to itself it verifies nobody, and goes on in clear where there is no TLS."""
-        written = self._driver.conninfo.conninfo_to_dict(self._url)
-        hosts = str(written.get("hostaddr") or written.get("host") or "").split(",")
-        if all(host in LOOPBACK or host.startswith("/") for host in hosts):
-            return {}
-        if "sslmode" in written and not self._authorities:
-            return {}
-        # What the driver's own OpenSSL takes for the system's may be a place where nothing is.
-        authorities = self._authorities or ssl.get_default_verify_paths().cafile or "system"
-        wanted = {"sslmode": "verify-full", "sslrootcert": authorities}
-        return {key: value for key, value in wanted.items() if key not in written}
+        options.update(for_libpq(self._url, self._authorities))
+        return await self._driver.AsyncConnection.connect(self._url, **options)
 
     async def _asked(self, connection: Any, values: Mapping[str, str]) -> Rows:
         good = False

@@ -16,6 +16,7 @@ from mailauth.store.observations import Observations
 from mailauth.verdict import Accept, Defer, Outcome, Reject
 
 WINDOW_S = 60.0  # equal logins within this are one row; a last use is written once in it
+AGAIN_S = 1.0
 MAX_PENDING = 10_000  # rows of each kind that wait for the store
 MAX_TEXT_CHARACTERS = 200  # of what a client says of itself
 UNKNOWN = "(unknown)"  # no account's login: nothing in brackets can stand before an @
@@ -54,7 +55,8 @@ class Folding:
         self._dropped = 0
 
     def note(self, event: LoginJudged, now: float, *again: float) -> None:
-        """Take one login into account. Microseconds, and no way to fail. again: when it was told again."""
+        """Take one login into account. Microseconds, and no way to fail. again: when it was told again, all of them
+        within AGAIN_S; others of that time may be told later."""
         self._observations.note(event, now, 1 + len(again))
         outcome, credential_id, detail = _told(event)
         login = self._login(event)
@@ -125,8 +127,11 @@ class Folding:
         return {"fold": fold, "at": now, "actor": "client", "kind": "login", "count": 0, "client": ""}
 
     def _note_use(self, credential_id: int, row: Values, now: float) -> None:
-        if credential_id not in self._pending.uses and len(self._pending.uses) >= MAX_PENDING:
+        pending = self._pending.uses.get(credential_id)
+        if pending is None and len(self._pending.uses) >= MAX_PENDING:
             return
+        if pending is not None and 0 < pending["last_used_at"] - now < AGAIN_S:
+            return  # not told in the order in which they came; further back, the clock was set
         self._pending.uses[credential_id] = {
             "row_id": credential_id,
             "last_used_at": now,

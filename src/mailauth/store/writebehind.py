@@ -153,13 +153,14 @@ class WriteBehind:
                 self._folding.give_back(batch)
 
     def _fold(self) -> None:
-        """What is told again is the same object: that is looked at once."""
-        came: dict[int, tuple[LoginJudged, list[float]]] = {}
+        """What is told again is the same object: of those of one second, one is looked at."""
+        came: dict[tuple[int, int], tuple[LoginJudged, list[float]]] = {}
         while self._waiting:
             event, at = self._waiting.popleft()
-            known = came.get(id(event))
+            second = id(event), int(at)  # what waited longer, or while the clock was set, has times of its own
+            known = came.get(second)
             if known is None:
-                came[id(event)] = event, [at]
+                came[second] = event, [at]
             else:
                 known[1].append(at)
         for event, times in came.values():

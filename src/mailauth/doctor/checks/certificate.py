@@ -6,9 +6,10 @@ Source: RFC 5280 section 4.1.2.5, RFC 6125 section 6.4.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography import x509
@@ -25,21 +26,35 @@ SOON = timedelta(days=14)
 RENEW = "renew it, then have it read again: `kill -HUP` mailauth serve, reload the mail server"
 HUP = "`kill -HUP` the process of mailauth serve (`systemctl reload mailauth`), so that it reads the files again"
 
+# A certificate that OpenSSL takes need not be one: extensions are read only when they are asked for.
+UNREADABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+
 
 def _examine(case: Case) -> Iterator[Finding]:
     standing = None
     if case.settings.tls is not None:
         file = case.settings.tls.certificate
         server_context(file, case.settings.tls.key)  # raises BadCertificate
-        standing = x509.load_pem_x509_certificates(file.read_bytes())[0]
         subject = f"certificate {file}"
         yield ok(subject, "its key belongs to it")
-        yield dated(subject, standing)
-        yield _names(subject, standing, case.settings)
+        standing = yield from _standing(subject, file, case.settings)
+    if standing is not None:
         yield from _portal(case.settings, standing)
     for door in case.doors:
         if not (door.proxied or door.clear_meant):
             yield from _shown(door, standing)
+
+
+def _standing(subject: str, file: Path, settings: Settings) -> Generator[Finding, None, x509.Certificate | None]:
+    """The one in the file, judged; None: it cannot be read."""
+    try:
+        standing = x509.load_pem_x509_certificates(file.read_bytes())[0]
+        found = [dated(subject, standing), _names(subject, standing, settings)]
+    except UNREADABLE:
+        yield _unreadable(subject)
+        return None
+    yield from found
+    return standing
 
 
 def _shown(door: Door, standing: x509.Certificate | None) -> Iterator[Finding]:
@@ -53,13 +68,21 @@ def _shown(door: Door, standing: x509.Certificate | None) -> Iterator[Finding]:
         return
     if seen is None:
         return
-    subject, shown = f"certificate shown at {door}", x509.load_der_x509_certificate(seen)
+    subject = f"certificate shown at {door}"
+    try:
+        yield _at(door, subject, x509.load_der_x509_certificate(seen), standing)
+    except UNREADABLE:
+        yield _unreadable(subject)
+
+
+def _at(door: Door, subject: str, shown: x509.Certificate, standing: x509.Certificate | None) -> Finding:
     if door.owner == OURS and standing is not None:
-        yield _ours(subject, shown, standing)
-    elif door.named and _is_name(door.host) and not names(shown, door.host):
-        yield problem(subject, f"it is not for {door.host}: clients refuse it", f"have one made that names {door.host}")
-    else:
-        yield dated(subject, shown)
+        return _ours(subject, shown, standing)
+    if door.named and _is_name(door.host) and not names(shown, door.host):
+        return problem(
+            subject, f"it is not for {door.host}: clients refuse it", f"have one made that names {door.host}"
+        )
+    return dated(subject, shown)
 
 
 def _portal(settings: Settings, standing: x509.Certificate) -> Iterator[Finding]:
@@ -68,11 +91,22 @@ def _portal(settings: Settings, standing: x509.Certificate) -> Iterator[Finding]
     if portal is None or not portal.own_tls:
         return
     place = (reachable(portal.address.host), portal.address.port)
+    subject = f"certificate shown at the portal {portal.address}"
     try:
         shown = x509.load_pem_x509_certificate(ssl.get_server_certificate(place, timeout=PATIENCE_S).encode())
+        yield _ours(subject, shown, standing)
     except OSError:
         return
-    yield _ours(f"certificate shown at the portal {portal.address}", shown, standing)
+    except UNREADABLE:
+        yield _unreadable(subject)
+
+
+def _unreadable(subject: str) -> Finding:
+    return problem(
+        subject,
+        "it is not written as RFC 5280 wants it: some programs refuse it",
+        "have it made anew, by another program",
+    )
 
 
 def _ours(subject: str, shown: x509.Certificate, standing: x509.Certificate) -> Finding:

@@ -1,6 +1,11 @@
-"""Exim: its ports, and the sockets of its `dovecot` authenticators, as `exim -bP` tells of them."""
+"""Exim: its ports, and the sockets of its `dovecot` authenticators, as `exim -bP` tells of them.
+
+Source: the Exim specification, 6.21 (lists) and 13.1 (daemon_smtp_ports, local_interfaces).
+"""
 
 from __future__ import annotations
+
+import re
 
 from mailauth.attempt import Service
 from mailauth.doctor.hosts.host import Asking, CannotRead, Door, Host, is_loopback, output, program, reachable, settings
@@ -17,20 +22,18 @@ def read(place: str) -> Host | None:
         return None
     where = ["-C", place] if place else []
     told = {name: settings(output(exim, *where, "-bP", name)).get(name, "") for name in WANTED}
-    ports = [port for name in _listed(told["daemon_smtp_ports"]) if (port := _port(name)) is not None]
     implicit = {_port(name) for name in _listed(told["tls_on_connect_ports"])}
-    listens = (_listed(told["local_interfaces"], ";" if ";" in told["local_interfaces"] else ":") or [""])[0]
     doors = [
         Door(
             "Exim",
             Service.SMTP,
-            reachable(listens),
+            host,
             port,
             implicit=port in implicit,
             proxied=bool(told["hosts_proxy"]),
-            everywhere=not is_loopback(listens),
+            everywhere=everywhere,
         )
-        for port in ports
+        for (host, port), everywhere in _listening(told["local_interfaces"], told["daemon_smtp_ports"]).items()
     ]
     user = user_named(told["exim_user"])
     if user is None:
@@ -45,11 +48,39 @@ def _sockets(text: str) -> list[str]:
     return [value.strip() for name, _, value in lines if name.strip() == "server_socket" and value.strip()]
 
 
-def _listed(text: str, separator: str = ":") -> list[str]:
-    """A list of Exim's, which may begin with `<` and another separator."""
-    if text.startswith("<"):
-        separator, text = text[1], text[2:]
-    return [part.strip() for part in text.split(separator) if part.strip()]
+def _listening(interfaces: str, ports: str) -> dict[tuple[str, int], bool]:
+    """Where to connect to, and whether other machines get there. An interface without a port has all of `ports`."""
+    usual = [_port(name) for name in _listed(ports)]
+    found: dict[tuple[str, int], bool] = {}
+    for address, own in map(_place, _listed(interfaces) or [""]):
+        for port in [own] if own else usual:
+            if port is not None:
+                place = reachable(address), port
+                found[place] = found.get(place, False) or not is_loopback(address)
+    return found
+
+
+def _place(interface: str) -> tuple[str, int | None]:
+    """The address, and its own port: of 192.0.2.1.587, ::1.587 and [::1]:587."""
+    if interface.startswith("["):
+        address, _, port = interface[1:].partition("]")
+    elif ":" in interface:
+        address, _, port = interface.partition(".")
+    else:
+        parts = interface.split(".")
+        address, port = ".".join(parts[:4]), ".".join(parts[4:])
+    port = port.removeprefix(":")
+    return address, int(port) if port.isdigit() else None
+
+
+def _listed(text: str) -> list[str]:
+    """A list of Exim's, which may begin with `<` and another separator; doubled, it is a part of what is listed."""
+    separator = ":"
+    if changed := re.match(r"<([^\w\s])", text):
+        separator, text = changed[1], text[2:]
+    mark = re.escape(separator)
+    parts = re.findall(rf"(?:{mark}{mark}|[^{mark}])+", text)
+    return [part.replace(separator * 2, separator).strip() for part in parts if part.strip()]
 
 
 def _port(name: str) -> int | None:

@@ -14,7 +14,7 @@ from mailauth.doctor.rights import User
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"  # where mail servers have their programs, and users' PATH does not lead
 PATIENCE_S = 20.0
 USUAL_PORTS = {Service.IMAP: (143, 993), Service.POP3: (110, 995), Service.SMTP: (587, 465)}
-EVERYWHERE = frozenset({"", "*", "0.0.0.0", "::", "all"})  # noqa: S104  words of configurations
+EVERYWHERE = frozenset({"", "*", "0.0.0.0", "::", "::0", "all"})  # noqa: S104  words of configurations
 LOOPBACK = "127.0.0.1"
 MX_PORT = 25
 
