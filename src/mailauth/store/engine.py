@@ -22,7 +22,7 @@ POSTGRESQL_SCHEMES = ("postgresql://", "postgresql+psycopg://", "postgres://")
 MAX_IDLE_CONNECTIONS = 4  # the write-behind thread, and a few commands or pages
 
 
-AtOnce = Callable[[str, Mapping[str, Any]], list[tuple[Any, ...]] | None]  # None: that cannot be said now
+AtOnce = Callable[[str, Mapping[str, Any]], list[tuple[Any, ...]]]
 
 
 class Reader(Protocol):
@@ -33,7 +33,7 @@ class Reader(Protocol):
 
     @property
     def at_once(self) -> AtOnce | None:
-        """The same without waiting, and without a fault; None: this one always waits."""
+        """The same without waiting; None: this one always waits."""
 
     def together(self) -> None:
         """The reads from now on see one state, that of the first of them, until `apart`; nothing may wait meanwhile."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from mailauth import names
 from mailauth.attempt import Service
-from mailauth.interfaces import Account, Selectors, UnknownKey
+from mailauth.interfaces import Account, BadRecord, Selectors, StoreUnavailable, UnknownKey
 from mailauth.store.engine import AtOnce, Reader, Store
 from mailauth.store.faults import Clash
 from mailauth.store.patience import PatientReader
@@ -48,7 +48,10 @@ class StoreReading:
     def is_unchanged(self) -> bool:
         """See verify.recurring.Reading. With other server keys it would be read otherwise."""
         asking = self._asking
-        return self._passdb.asking is asking and self._at_once(asking.statement, self._values) == self._rows
+        try:
+            return self._passdb.asking is asking and self._at_once(asking.statement, self._values) == self._rows
+        except (StoreUnavailable, BadRecord):
+            return False
 
 
 class StorePassdb:

@@ -180,21 +180,23 @@ class SqliteReader:
 
     async def rows(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """See engine.Reader. One try, which does not wait."""
-        try:
-            return self._read(statement, values)
-        except self._driver.error as error:
-            self._failed(error)
-            raise self._driver.fault(error) from None
+        return self.at_once(statement, values)
 
-    def at_once(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]] | None:
+    def at_once(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """See engine.Reader."""
         try:
-            return self._read(statement, values)
-        except StoreUnavailable:
-            return None
+            cursor = self._cursor
+            if cursor is None or not (self._has_begun or _file_at(self._path) == self._file):
+                cursor = self._connected()
+            if self._is_together and not self._has_begun:
+                cursor.execute("BEGIN")
+                self._has_begun = True
+            return cursor.execute(statement, values).fetchall()
         except self._driver.error as error:
-            self._failed(error)
-            return None
+            self.apart()
+            if not _locked(error):  # the next read opens the file that is there then
+                self._give_up()
+            raise self._driver.fault(error) from None
 
     def together(self) -> None:
         """See engine.Reader."""
@@ -213,20 +215,6 @@ class SqliteReader:
     async def close(self) -> None:
         """Close the connection; a later read opens it anew."""
         self._give_up()
-
-    def _read(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        cursor = self._cursor
-        if cursor is None or not (self._has_begun or _file_at(self._path) == self._file):
-            cursor = self._connected()
-        if self._is_together and not self._has_begun:
-            cursor.execute("BEGIN")
-            self._has_begun = True
-        return cursor.execute(statement, values).fetchall()
-
-    def _failed(self, error: Exception) -> None:
-        self.apart()
-        if not _locked(error):  # the next read opens the file that is there then
-            self._give_up()
 
     def _connected(self) -> sqlite3.Cursor:
         self._give_up()

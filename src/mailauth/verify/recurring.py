@@ -94,7 +94,7 @@ class Recurring:
         known = self._known.get(question)
         if known is None:
             return None
-        began = time.perf_counter()
+        began = self.monotonic()
         mark, until = self.changes.mark(), known.stay.until
         if not known.reading.is_unchanged() or (until is not None and self.clock() >= until):
             del self._known[question]
@@ -103,10 +103,10 @@ class Recurring:
             return None
         if known.stay.mark != mark:
             _renew(known, mark)
-        if self.throttle is not None and (now := self.monotonic()) - known.welcomed_at >= WELCOME_S:
-            known.welcomed_at = now
+        if self.throttle is not None and began - known.welcomed_at >= WELCOME_S:
+            known.welcomed_at = began
             self.throttle.welcome(known.attempt.peer, known.accept.principal.account_id)
-        took_ms = (time.perf_counter() - began) * 1000
+        took_ms = (self.monotonic() - began) * 1000
         self.events.emit(known.event if took_ms < SHOWN_MS else known.event._replace(took_ms=took_ms))
         return known
 
