@@ -31,7 +31,7 @@ from mailauth.verdict import Accept, Defer, Outcome, Reason, Reject
 
 MAJOR = b"1"
 AUTH, TAB = b"AUTH\t", 9
-NOBODY = (b"", "", b"")
+NOBODY = (b"", "", b"", b"")
 MAX_LINE_BYTES = 16_384  # AUTH_CLIENT_MAX_LINE_LENGTH of Dovecot's auth-client-interface.h
 MAX_SAID_BYTES = 200  # of a reason, which Postfix puts into its reply line as it comes
 MAX_NUMBER_BYTES = 10  # of a request or a process: 32 bits
@@ -89,8 +89,8 @@ class DovecotAuthDialogue:
         self._unread = b""
         self._now = 0.0
         self._pending: OrderedDict[bytes, Pending] = OrderedDict()
-        self._judging: dict[int, tuple[bytes, str, bytes]] = {}  # by ticket: the id, the login to say back, and
-        # all the words of one that came before
+        # By ticket: the id, the login to say back; and, of one that came before, all the words, and their digest.
+        self._judging: dict[int, tuple[bytes, str, bytes, bytes]] = {}
         self._open: dict[bytes, int] = {}  # the ticket of each id that is still to be answered
         self._told: dict[bytes, Circumstances | None] = {}  # what was made of the words of earlier requests
         self._tickets = itertools.count(1)
@@ -123,21 +123,29 @@ class DovecotAuthDialogue:
         return self._flush()
 
     def judged(self, ticket: int, outcome: Outcome) -> Actions:
-        number, login, _ = self._judging.pop(ticket, NOBODY)
+        number, login, *_ = self._judging.pop(ticket, NOBODY)
         if self._over:
             return []
         if self._open.get(number) == ticket:  # otherwise it was cancelled, and the id may be another's by now
             del self._open[number]
-            self._answer(number, outcome, login)
+            match outcome:
+                case Accept(principal):
+                    self._out.append(Send(b"OK\t%b\tuser=%b\n" % (number, principal.login.encode())))
+                case Reject(reason):
+                    self._fail(number, _shown(login), CODES.get(reason, b""), _reason(self._terms.help_line))
+                case Defer():
+                    self._later(number, _shown(login))
+                case _:
+                    assert_never(outcome)
         if self._done:
             self._leave_if_done()
         return self._flush()
 
     def anew(self, ticket: int) -> Actions:
-        number, _, words = self._judging.pop(ticket)
+        number, _, words, question = self._judging.pop(ticket)
         if not self._over and self._open.get(number) == ticket:
             del self._open[number]
-            self._begin(number, words, self._question(words))
+            self._begin(number, words, question)
         self._leave_if_done()
         return self._flush()
 
@@ -176,16 +184,13 @@ class DovecotAuthDialogue:
             return
         if self._pending:
             self._pending.pop(number, None)
-        question = self._question(words)
+        question = blake2b(words, digest_size=16, key=self._terms.secret).digest()
         if question in self._terms.recurring:
             ticket = self._open[number] = next(self._tickets)
-            self._judging[ticket] = number, "", words
+            self._judging[ticket] = number, "", words, question
             self._out.append(Again(ticket, question, self._process))
         else:
             self._begin(number, words, question)
-
-    def _question(self, words: bytes) -> bytes:
-        return blake2b(words, digest_size=16, key=self._terms.secret).digest()
 
     def _begin(self, number: bytes, words: bytes, question: bytes) -> None:
         head, _, response = words.partition(b"\tresp=")  # always the last: what stands behind it is its value
@@ -219,7 +224,7 @@ class DovecotAuthDialogue:
     ) -> None:
         if isinstance(turn, Credential):
             ticket = next(self._tickets)
-            self._judging[ticket] = number, turn.authcid, b""
+            self._judging[ticket] = number, turn.authcid, b"", b""
             self._open[number] = ticket
             attempt = Attempt(turn, told.service, told.peer, told.tls, told.name, question)
             self._out.append(Judge(ticket, attempt, self._process))
@@ -235,17 +240,6 @@ class DovecotAuthDialogue:
 
     def _broken(self, number: bytes, broken: Broken) -> None:
         self._fail(number, code=b"invalid_base64" if b"base64" in broken.text else b"", reason=broken.text)
-
-    def _answer(self, number: bytes, outcome: Outcome, login: str) -> None:
-        match outcome:
-            case Accept(principal):
-                self._out.append(Send(b"OK\t%b\tuser=%b\n" % (number, principal.login.encode())))
-            case Reject(reason):
-                self._fail(number, _shown(login), CODES.get(reason, b""), _reason(self._terms.help_line))
-            case Defer():
-                self._later(number, _shown(login))
-            case _:
-                assert_never(outcome)
 
     def _fail(self, number: bytes, login: bytes = b"", code: bytes = b"", reason: bytes = b"") -> None:
         said = [b"FAIL", number]

@@ -56,7 +56,8 @@ class BridgeConnection(asyncio.Protocol):
         self._look_again()
 
     def data_received(self, data: bytes) -> None:
-        self._carry_out(self._dialogue.received(data, self._loop.time()))
+        self._do(self._dialogue.received(data, self._loop.time()))
+        self._go_on()
 
     def eof_received(self) -> bool:
         self._carry_out(self._dialogue.eof())
@@ -168,7 +169,8 @@ class BridgeConnection(asyncio.Protocol):
         if login is None:
             return cast("Recurs", self._dialogue).anew(asked.ticket)
         house.note(login.attempt, login.accept, asked.session)
-        self._is_no_stranger()
+        if self._is_stranger:
+            self._is_no_stranger()
         return self._dialogue.judged(asked.ticket, login.accept)
 
     async def _judged(self, judge: Judge | Recheck, arrived: float) -> None:
@@ -206,15 +208,14 @@ class BridgeConnection(asyncio.Protocol):
     def _answer(self, ticket: int, outcome: Outcome) -> None:
         if self._open.pop(ticket, None) is None:
             return
-        if type(outcome) is Accept:
+        if type(outcome) is Accept and self._is_stranger:
             self._is_no_stranger()
         self._do(self._dialogue.judged(ticket, outcome))
 
     def _is_no_stranger(self) -> None:
         """Others go first where room is needed."""
-        if self._is_stranger:
-            self._is_stranger = False
-            self._house.census.logged_in(self)
+        self._is_stranger = False
+        self._house.census.logged_in(self)
 
     def _reset(self, transport: asyncio.Transport) -> None:
         """Postfix would write its next request into a connection that has only been closed, and defer that too."""

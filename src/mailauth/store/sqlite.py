@@ -186,11 +186,12 @@ class SqliteReader:
         """See engine.Reader."""
         try:
             cursor = self._cursor
-            if cursor is None or not (self._has_begun or _file_at(self._path) == self._file):
-                cursor = self._connected()
-            if self._is_together and not self._has_begun:
-                cursor.execute("BEGIN")
-                self._has_begun = True
+            if cursor is None or not self._has_begun:
+                if cursor is None or _file_at(self._path) != self._file:
+                    cursor = self._connected()
+                if self._is_together:
+                    cursor.execute("BEGIN")
+                    self._has_begun = True
             return cursor.execute(statement, values).fetchall()
         except self._driver.error as error:
             self.apart()
