@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Iterator
 import daemons
 import pytest
 from daemons import ALICE_PASSWORD, ImapServer
-from strange_servers import serving
 
 from mailauth.factors.section import BadSection
 from mailauth.interfaces import SourceUnavailable
 from mailauth.sources import imap
+from strange_servers import serving
 
 ALICE = "alice@example.test"
 RIGHT = ALICE_PASSWORD.encode()

@@ -11,12 +11,12 @@ import pytest
 from daemons import ADMIN, ADMIN_PASSWORD, ALICE_PASSWORD, BASE, Directory
 from hypothesis import given
 from hypothesis import strategies as st
-from strange_servers import serving
 
 from mailauth.factors.section import BadSection
 from mailauth.interfaces import SourceUnavailable
 from mailauth.sources import ldap, ldap_names, ldap_wire
 from mailauth.sources.ldap_wire import Malformed
+from strange_servers import serving
 
 ALICE = "alice@example.test"
 RIGHT = ALICE_PASSWORD.encode()
