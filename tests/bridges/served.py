@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -63,3 +65,9 @@ def secrets_of(site: Site, other_web: str, long_web: str) -> dict[str, str]:
     site.add(CHINESE, other_web)
     site.add(LONG, long_web)
     return {"app": site.mint(ALICE).password, "revoked": revoked.password, "web": WEB, "other": other_web}
+
+
+def nothing_to_catch_up_with(site: Site) -> None:
+    """What was changed before it serves would have Dovecot end what is open, at some moment after both are there."""
+    with contextlib.closing(sqlite3.connect(site.folder / "mailauth.db", isolation_level=None)) as connection:
+        assert connection.execute("DELETE FROM changes").rowcount > 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 from dovecot24 import Dovecot24
+from served import nothing_to_catch_up_with
 
 from mailauth.accounts import apppasswords
 from mailauth.attempt import Service
@@ -70,6 +71,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     site.add(ALICE, WEB, mode=True)
     site.add(CHINESE, OTHER_WEB)
     site.add(OFF, WEB, client_logon=False)
+    nothing_to_catch_up_with(site)
     with site.serving(), dovecot.running():
         yield Pair(site, dovecot)
         for secret in (TOKEN, KEY, WEB, OTHER_WEB):

@@ -11,7 +11,6 @@ import imaplib
 import os
 import re
 import smtplib
-import sqlite3
 import ssl
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from mail_hosts import (
     put_together,
     told,
 )
+from served import nothing_to_catch_up_with
 
 from mailauth import config
 from mailauth.attempt import Service
@@ -306,12 +306,6 @@ def logged_in(port: int, password: str) -> imaplib.IMAP4:
 
     assert b"Logged in" in judged(ask, password)
     return clients[-1]
-
-
-def nothing_to_catch_up_with(site: Site) -> None:
-    """What was changed before it serves would have Dovecot end what is open, at some moment after both are there."""
-    with contextlib.closing(sqlite3.connect(site.folder / "mailauth.db", isolation_level=None)) as connection:
-        assert connection.execute("DELETE FROM changes").rowcount > 0
 
 
 def lets_in_until_it_is_revoked(place: Place, dovecot: PlainDovecot, *, others_stay: bool = False) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Error, Page, async_playwright
 
 CHROMIUM = os.environ.get("MAILAUTH_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 AXE = Path(__file__).with_name("axe") / "axe.min.js"
@@ -24,6 +24,7 @@ LOCALES = {"en": "en-GB", "zh": "zh-CN"}
 SERIOUS = {"serious", "critical"}
 PATIENCE_MS = 30_000
 HEIGHT = 800
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Window:
         """
         page = self.page
         if FOLDER:
-            await page.screenshot(path=Path(FOLDER) / f"{name}-{self.look}.png", full_page=True)
+            await _keep(page, Path(FOLDER) / f"{name}-{self.look}.png")
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
         assert (await page.get_attribute("html", "lang") or "").startswith(self.look.language)
         found = await self._axe()
@@ -152,3 +153,16 @@ class Window:
             for node in violation["nodes"]
             if violation["impact"] in SERIOUS
         ]
+
+
+async def _keep(page: Page, picture: Path) -> None:
+    """On a busy machine Chromium is sometimes unable to take one, and is a moment later; the page is what is tested."""
+    for _ in range(TRIES):
+        try:
+            await page.screenshot(path=picture, full_page=True)
+        except Error as error:
+            if "Unable to capture screenshot" not in str(error):
+                raise
+        else:
+            return
+    raise AssertionError(f"no picture of {picture.name} after {TRIES} tries")
