@@ -184,19 +184,25 @@ class Deaf(threading.Thread):
             self.last = sock.recv(1000)
 
 
-async def test_who_leaves_altogether_is_not_waited_for_and_his_last_words_are_passed_on() -> None:
-    server = Deaf()
+@contextlib.asynccontextmanager
+async def let_in_by(server: Deaf) -> AsyncIterator[tuple[Keeper, Opened]]:
+    """In the end it is over, and the server has heard what there was to hear."""
     with server.listening:
         server.start()
         port = server.listening.getsockname()[1]
         keeper = keeper_of(backend(imap=f"127.0.0.1:{port}", **how(tls=True)), context=client_tls())
         async with asked(keeper) as asking:
-            opened = await KeptBackends(asking).open(attempt(), principal())
-            await say(opened, b"x LOGOUT\r\n")
-            opened.sock.close()
-            await eventually(lambda: not keeper._pumps)
+            yield keeper, await KeptBackends(asking).open(attempt(), principal())
             server.over.set()
             await asyncio.to_thread(server.join)
+
+
+async def test_who_leaves_altogether_is_not_waited_for_and_his_last_words_are_passed_on() -> None:
+    server = Deaf()
+    async with let_in_by(server) as (keeper, opened):
+        await say(opened, b"x LOGOUT\r\n")
+        opened.sock.close()
+        await eventually(lambda: not keeper._pumps)
     assert server.last == b"x LOGOUT\r\n"
 
 
@@ -205,28 +211,20 @@ async def test_a_server_that_neither_reads_nor_ends_keeps_nothing_of_who_has_lef
     is_full: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailauth.keeper.pump.LOOK_S", 0.05)
-    server = Deaf()
-    with server.listening:
-        server.start()
-        port = server.listening.getsockname()[1]
-        keeper = keeper_of(backend(imap=f"127.0.0.1:{port}", **how(tls=True)), context=client_tls())
-        async with asked(keeper) as asking:
-            opened = await KeptBackends(asking).open(attempt(), principal())
-            (pump,) = keeper._pumps
-            if is_full:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0.5):  # as much as goes
-                        await asyncio.get_running_loop().sock_sendall(opened.sock, bytes(2**26))
-                await eventually(lambda: bool(pump._to_net))
-            else:
-                opened.sock.shutdown(socket.SHUT_WR)
-                await eventually(lambda: pump._net_shut)
-            await asyncio.sleep(0.2)  # whoever is there and waits is left in peace
-            assert keeper._pumps == {pump}
-            opened.sock.close()
-            await eventually(lambda: not keeper._pumps)
-            server.over.set()
-            await asyncio.to_thread(server.join)
+    async with let_in_by(Deaf()) as (keeper, opened):
+        (pump,) = keeper._pumps
+        if is_full:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):  # as much as goes
+                    await asyncio.get_running_loop().sock_sendall(opened.sock, bytes(2**26))
+            await eventually(lambda: bool(pump._to_net))
+        else:
+            opened.sock.shutdown(socket.SHUT_WR)
+            await eventually(lambda: pump._net_shut)
+        await asyncio.sleep(0.2)  # whoever is there and waits is left in peace
+        assert keeper._pumps == {pump}
+        opened.sock.close()
+        await eventually(lambda: not keeper._pumps)
 
 
 async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
