@@ -226,6 +226,16 @@ async def test_a_bug_in_it_is_a_fault_like_any_other(stage, monkeypatch):
     assert await stage.log_in(attempt()) == Defer(Cause.BUG)
 
 
+async def test_a_bug_in_remembering_is_a_fault_too_and_told_as_one(stage):
+    stage.passdb.mint(ALICE, APP)
+    await stage.log_in(attempt())
+    stage.passdb.reading = lambda account: 1 / 0
+    assert await stage.log_in(attempt()) == Defer(Cause.BUG)
+    assert stage.told[-1].outcome == Defer(Cause.BUG)
+    del stage.passdb.reading
+    assert await stage.log_in(attempt()) == Accept(Principal(1, ALICE, 100))
+
+
 async def test_two_app_passwords_of_one_selector_are_judged_from_the_beginning(stage):
     stage.passdb.mint(ALICE, SAME_SELECTOR)
     stage.passdb.mint(ALICE, APP)

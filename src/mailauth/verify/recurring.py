@@ -111,12 +111,12 @@ class Recurring:
         return known
 
     def remember(
-        self, question: Hashable, event: LoginJudged, outcome: Outcome, account: Account, stored: StoredAppPassword
+        self, question: Hashable, attempt: Attempt, outcome: Outcome, account: Account, stored: StoredAppPassword
     ) -> None:
         """The question came to this by this app password. What is not as simple as most is passed over."""
         if type(outcome) is not Accept or outcome.stay is None or account.hits != (stored,):
             return
-        if stored.key_id != self.keys.newest or names.fold(event.attempt.credential.authcid) != account.login:
+        if stored.key_id != self.keys.newest or names.fold(attempt.credential.authcid) != account.login:
             return  # it is to be moved to the newest key; an alias may become another's
         if question not in self._seen:
             if len(self._seen) >= CAPACITY:
@@ -128,8 +128,9 @@ class Recurring:
             return
         if len(self._known) >= CAPACITY:
             del self._known[next(iter(self._known))]
-        event = event._replace(took_ms=0.0)
-        self._known[question] = Known(event.attempt, outcome, outcome.stay, event, reading)
+        told = attempt.without_secret()
+        event = LoginJudged(told, outcome, account.login, account.id, took_ms=0.0)
+        self._known[question] = Known(told, outcome, outcome.stay, event, reading)
 
 
 def _renew(known: Known, mark: int) -> None:

@@ -80,6 +80,8 @@ class Verifier:
                     return known.accept
             saturated = self._hashes.saturated(self._refusal_delay_s)  # asked first: it must not tell what was found
             outcome = await self._judge_as_it_stands(trace)
+            if trace.opened_by is not None and self._recurring is not None:
+                self._recurring.remember(trace.question, attempt, outcome, *trace.opened_by)
         except FAULTS as fault:
             outcome = Defer(cause_of(fault))
             trace.detail = str(fault)
@@ -95,10 +97,7 @@ class Verifier:
         took_ms = (time.perf_counter() - began) * 1000
         told = (attempt.without_secret(), outcome, trace.login, trace.account_id, took_ms, trace.detail)
         guess = None if trace.claim is None else trace.claim.guess
-        event = LoginJudged(*told, guess, trace.would_break)
-        self._events.emit(event)
-        if trace.opened_by is not None and self._recurring is not None:
-            self._recurring.remember(trace.question, event, outcome, *trace.opened_by)
+        self._events.emit(LoginJudged(*told, guess, trace.would_break))
         return outcome
 
     async def close(self) -> None:
