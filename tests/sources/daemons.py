@@ -267,13 +267,16 @@ def mariadb() -> Iterator[Mariadb]:
     with tempfile.TemporaryDirectory(prefix="mailauth-mariadb-", ignore_cleanup_errors=True) as name:
         folder, [port] = Path(name), free_ports(1)
         who = pwd.getpwuid(os.geteuid()).pw_name
-        common = ["--no-defaults", f"--datadir={folder / 'data'}", f"--user={who}"]
-        subprocess.run(
+        (folder / "tmp").mkdir()  # a MariaDB that starts removes the temporary tables of any other in the same folder
+        common = ["--no-defaults", f"--datadir={folder / 'data'}", f"--tmpdir={folder / 'tmp'}", f"--user={who}"]
+        installed = subprocess.run(
             [install, *common, "--auth-root-authentication-method=normal", "--skip-test-db"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
+        assert installed.returncode == 0, installed.stdout
         made = authority().issue_cert("127.0.0.2", common_name="127.0.0.2")
         authority().cert_pem.write_to_path(str(folder / "ca.pem"))
         (folder / "server.pem").write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
