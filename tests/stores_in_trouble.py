@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from site_of_tests import Site
 
@@ -22,18 +23,23 @@ sys.stdin.read()
 """
 
 
+def files(site: Site) -> list[Path]:
+    """The store's: the file itself first."""
+    return sorted(site.folder.glob("mailauth.db*"))
+
+
 @contextlib.contextmanager
 def store_away(site: Site) -> Iterator[None]:
     """There is none."""
     away = site.folder / "away"
     away.mkdir()
-    for file in list(site.folder.glob("mailauth.db*")):
+    for file in files(site):
         file.rename(away / file.name)
     try:
         yield
     finally:
-        for file in site.folder.glob("mailauth.db*"):
-            file.unlink()
+        for file in files(site):
+            file.unlink(missing_ok=True)  # who had it open lets go of it, too, when it sees that it was replaced
         for file in away.iterdir():
             file.rename(site.folder / file.name)
         away.rmdir()

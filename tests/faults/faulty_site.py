@@ -9,11 +9,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from mailauth.attempt import Service
 from site_of_tests import ACCEPTED, DEFERRED, REFUSED, WAYS, WRONG_PASSWORD_WORDS, Site
+from stores_in_trouble import files, store_away
 
 ALICE = "alice@example.test"
 WEB, WRONG = "correct horse battery", "incorrect zebra battery"
@@ -125,27 +125,9 @@ def serving(site: Site, secrets: Mapping[str, str], *, warm: bool = True, **envi
 # ---- what breaks an SQLite file
 
 
-def files(site: Site) -> list[Path]:
-    """The store's: the file itself first."""
-    return sorted(site.folder.glob("mailauth.db*"))
-
-
-@contextlib.contextmanager
-def moved_away(site: Site) -> Iterator[None]:
-    away = site.folder / "away"
-    away.mkdir()
-    for file in files(site):
-        file.rename(away / file.name)
-    yield
-    for file in files(site):
-        file.unlink()
-    for file in away.iterdir():
-        file.rename(site.folder / file.name)
-
-
 @contextlib.contextmanager
 def replaced_by_garbage(site: Site) -> Iterator[None]:
-    with moved_away(site):
+    with store_away(site):
         (site.folder / "mailauth.db").write_bytes(b"no SQLite file" * 4096)
         yield
 

@@ -29,7 +29,6 @@ from faulty_site import (
     connected,
     damaged_page,
     locked_out,
-    moved_away,
     overwritten_by_garbage,
     refused_at_the_door,
     replaced_by_garbage,
@@ -42,6 +41,7 @@ from mailauth.accounts import apppasswords
 from mailauth.attempt import Service
 from mailauth.hashing.argon2id import Argon2id
 from site_of_tests import ACCEPTED, ACTOR, DEFERRED, REFUSED, WAYS, WRONG_PASSWORD_WORDS, Site
+from stores_in_trouble import store_away
 
 UNTHROTTLED = "[throttle]\nenabled = false\n"
 NO_DELAY = UNTHROTTLED + "[replies]\nrefusal_delay_s = 0\n"
@@ -51,7 +51,7 @@ NO_DELAY = UNTHROTTLED + "[replies]\nrefusal_delay_s = 0\n"
 
 
 @pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
-@pytest.mark.parametrize("broken", [moved_away, replaced_by_garbage, overwritten_by_garbage])
+@pytest.mark.parametrize("broken", [store_away, replaced_by_garbage, overwritten_by_garbage])
 def test_a_store_that_cannot_be_read_defers_everybody(tmp_path, broken, warm):
     site = Site(tmp_path, timeout_s=1.0)
     secrets = secrets_of(site)
@@ -70,7 +70,7 @@ def test_a_store_put_in_the_place_of_another_is_the_one_that_counts(tmp_path):
     with connected(site) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     backup = (tmp_path / "mailauth.db").read_bytes()
-    with serving(site, secrets), moved_away(site):
+    with serving(site, secrets), store_away(site):
         (tmp_path / "mailauth.db").write_bytes(backup)
         apppasswords.revoke(site.store, ALICE, every=True, actor=ACTOR)
         assert site.ask(Service.IMAP, ALICE, secrets["app"]) == REFUSED[Service.IMAP]
@@ -88,7 +88,7 @@ def test_a_store_locked_for_good_defers_everybody_within_the_deadline(tmp_path):
         assert_judged_soon(site, secrets)
 
 
-@pytest.mark.parametrize("broken", [moved_away, replaced_by_garbage, overwritten_by_garbage])
+@pytest.mark.parametrize("broken", [store_away, replaced_by_garbage, overwritten_by_garbage])
 def test_a_store_away_for_a_moment_is_waited_for(tmp_path, broken):
     """Absorbed: those who asked meanwhile have their answer when it is back, and nobody else hears of it."""
     site = Site(tmp_path, timeout_s=20.0)
@@ -120,7 +120,7 @@ def test_nobody_is_asked_for_a_password_while_the_store_is_known_to_be_away(tmp_
     app = secrets["app"]
     with serving(site, secrets), site.client(Service.POP3) as greeted, site.client(Service.IMAP) as inside:
         inside.login(ALICE, app)
-        with moved_away(site):
+        with store_away(site):
             wait_until(lambda: all(refused_at_the_door(site, service) for service in Service))
             since = len(site.log)
             with pytest.raises(poplib.error_proto, match=r"-ERR \[SYS/TEMP\] "):
