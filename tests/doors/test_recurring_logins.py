@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -142,6 +143,19 @@ async def test_what_changes_nothing_of_the_account_is_compared_all_the_same(phon
     mailboxes.set_account(phone.store, "bob@example.test", AccountChange(enabled=False), **BY)
     phone.site.mint(ALICE, label="laptop")
     assert phone.again() == Accept(Principal(1, ALICE, phone.phone.id))
+
+
+async def test_an_app_password_under_an_unknown_key_makes_none_unknown_that_is_known(phone):
+    """It may be what somebody shows whose password is found under none of ours: nobody can say then."""
+    laptop = phone.site.mint(ALICE, label="laptop")
+    phone.sql(f"UPDATE app_passwords SET key_id = 77 WHERE id = {laptop.id}")
+    assert phone.again() == Accept(Principal(1, ALICE, phone.phone.id))
+    phone.attempt = replace(phone.attempt, credential=Credential(ALICE, laptop.password), question=b"")
+    match await phone.from_the_beginning():
+        case Defer(cause):
+            assert cause is Cause.KEY
+        case outcome:
+            pytest.fail(str(outcome))
 
 
 async def test_reads_that_are_made_together_are_one_state_here_too(phone):

@@ -73,18 +73,29 @@ async def test_reads_that_are_made_together_see_one_state_and_those_after_them_t
 
 async def test_how_an_account_was_read_is_known_of_that_one_alone(store, ring, alice):
     """While a hash is computed for one, others are read: their rows must not stand for the first one's."""
-    mailboxes.add_account(store, "bob@example.test", None, **ROOT)
+    (_, phones), (_, laptops) = minted(store, ring), minted(store, ring, label="laptop")
     async with opened(store, ring) as passdb:
-        first = await passdb.lookup(alice, ())
+        first = await passdb.lookup(alice, phones)
         assert (passdb.reading(first) is not None) is passdb.reads_at_once
-        bob = await passdb.lookup("bob@example.test", ())
+        second = await passdb.lookup(alice, laptops)
         assert passdb.reading(first) is None
-        assert (passdb.reading(bob) is not None) is passdb.reads_at_once
+        assert (passdb.reading(second) is not None) is passdb.reads_at_once
         assert await passdb.lookup("nobody@example.test", ()) is None
-        assert passdb.reading(bob) is None
-        again = await passdb.lookup(alice, ())
+        assert passdb.reading(second) is None
+        again = await passdb.lookup(alice, phones)
         assert again == first
         assert passdb.reading(first) is None
+        passdb.use_keys(ring.ids)
+        assert passdb.reading(again) is None
+        assert passdb.reading(await passdb.lookup(alice, ())) is None  # by no app password
+
+
+async def test_what_was_changed_since_it_was_read_is_not_remembered(store, ring, alice):
+    _, selectors = minted(store, ring)
+    async with opened(store, ring) as passdb:
+        account = await passdb.lookup(alice, selectors)
+        mailboxes.set_account(store, ALICE, AccountChange(enabled=False), **ROOT)
+        assert passdb.reading(account) is None
 
 
 async def test_a_fault_of_one_read_ends_what_is_made_together(store, ring, alice):

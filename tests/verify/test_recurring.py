@@ -54,7 +54,8 @@ class Passdb(MemoryPassdb):
         return account
 
     def reading(self, account):
-        return self.latest if self.latest is not None and self.latest.account is account else None
+        latest = self.latest
+        return latest if latest is not None and latest.account is account and latest.is_unchanged() else None
 
 
 class Changes:

@@ -31,6 +31,8 @@ SOURCES = (
     *(restore_statements, portal_statements, owner_statements, shown_statements, source_statements),
 )
 
+BY_PLACE = pysqlite.dialect(paramstyle="qmark")
+AT_ONCE = ("AGAIN",)  # read without waiting, which is SQLite's alone: values are bound by place, as names take time
 DIALECTS: dict[str, Dialect] = {
     "sqlite": pysqlite.dialect(paramstyle="named"),
     "postgresql": psycopg.dialect(),  # type: ignore[no-untyped-call]
@@ -48,12 +50,19 @@ def module_text(dialect: Dialect) -> str:
     def text(statement: ClauseElement) -> str:
         return " ".join(str(statement.compile(dialect=dialect)).split())
 
+    def by_place(statement: ClauseElement) -> tuple[str, tuple[str, ...]]:
+        compiled: Any = statement.compile(dialect=BY_PLACE)
+        return " ".join(str(compiled).split()), tuple(compiled.positiontup)
+
     lines = [HEAD]
     named = {name: value for source in SOURCES for name, value in vars(source).items()}
     for name, value in named.items():
         if name.startswith("_") or not name.isupper():
             continue
-        if isinstance(value, ClauseElement):
+        if name in AT_ONCE:
+            if dialect.name == "sqlite":
+                lines.append(f"{name} = {by_place(value)!r}")
+        elif isinstance(value, ClauseElement):
             lines.append(f"{name} = {text(value)!r}")
         elif isinstance(value, dict):
             entries: Any = {key: text(statement) for key, statement in value.items()}

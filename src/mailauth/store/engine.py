@@ -7,7 +7,7 @@ SQLAlchemy is not imported at run time (0.4 s); the statements are the constant 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +22,7 @@ POSTGRESQL_SCHEMES = ("postgresql://", "postgresql+psycopg://", "postgres://")
 MAX_IDLE_CONNECTIONS = 4  # the write-behind thread, and a few commands or pages
 
 
-AtOnce = Callable[[str, Mapping[str, Any]], list[tuple[Any, ...]]]
+AtOnce = Callable[[str, Mapping[str, Any] | Sequence[Any]], list[tuple[Any, ...]]]  # values by name, or by place
 
 
 class Reader(Protocol):

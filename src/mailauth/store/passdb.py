@@ -36,20 +36,23 @@ _Latest = tuple[Account, _Asking, dict[str, Any], list[tuple[Any, ...]]]
 
 
 class StoreReading:
-    """How an account was read: verify.recurring.Reading."""
+    """How an account was read, to be read again: verify.recurring.Reading."""
 
-    __slots__ = ("_asking", "_at_once", "_passdb", "_rows", "_values")
+    __slots__ = ("_asking", "_at_once", "_passdb", "_rows", "_statement", "_values")
 
-    def __init__(self, passdb: StorePassdb, at_once: AtOnce, latest: _Latest) -> None:
+    def __init__(self, passdb: StorePassdb, at_once: AtOnce, statement: str, values: Sequence[int]) -> None:
+        """Raises StoreUnavailable, BadRecord."""
         self._passdb = passdb
+        self._asking = passdb.asking
         self._at_once = at_once
-        _, self._asking, self._values, self._rows = latest
+        self._statement = statement
+        self._values = values
+        self._rows = at_once(statement, values)
 
     def is_unchanged(self) -> bool:
         """See verify.recurring.Reading. With other server keys it would be read otherwise."""
-        asking = self._asking
         try:
-            return self._passdb.asking is asking and self._at_once(asking.statement, self._values) == self._rows
+            return self._passdb.asking is self._asking and self._at_once(self._statement, self._values) == self._rows
         except (StoreUnavailable, BadRecord):
             return False
 
@@ -102,9 +105,23 @@ class StorePassdb:
     def reading(self, account: Account) -> StoreReading | None:
         """See verify.recurring.Readings."""
         latest, at_once = self._latest, self._reader.at_once
-        if latest is None or latest[0] is not account or at_once is None:
+        if latest is None or at_once is None:
             return None
-        return StoreReading(self, at_once, latest)
+        known, asking, values, rows = latest
+        if known is not account or asking is not self.asking or len(account.hits) != 1:
+            return None
+        [hit] = account.hits
+        found = {"account_id": account.id, "credential_id": hit.id, "selector": values[asking.place[hit.key_id]]}
+        statement, places = self._store.sql.AGAIN
+        self._reader.together()
+        try:
+            if at_once(asking.statement, values) != rows:
+                return None
+            return StoreReading(self, at_once, statement, [found[name] for name in places])
+        except (StoreUnavailable, BadRecord):
+            return None
+        finally:
+            self._reader.apart()
 
     @property
     def reads_at_once(self) -> bool:

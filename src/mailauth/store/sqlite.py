@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -182,7 +182,7 @@ class SqliteReader:
         """See engine.Reader. One try, which does not wait."""
         return self.at_once(statement, values)
 
-    def at_once(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def at_once(self, statement: str, values: Mapping[str, Any] | Sequence[Any]) -> list[tuple[Any, ...]]:
         """See engine.Reader."""
         try:
             cursor = self._cursor

@@ -31,14 +31,14 @@ class Reading(Protocol):
     """How an account was read, and the rows that came."""
 
     def is_unchanged(self) -> bool:
-        """Read again: whether the rows are the same to the letter. False too where that cannot be said at once."""
+        """Read again: whether each value that was judged is the same. False too where that cannot be said at once."""
 
 
 class Readings(Protocol):
     """Where accounts are read."""
 
     def reading(self, account: Account) -> Reading | None:
-        """How this very object was read; None: others were read since."""
+        """How this very object was read; None: others were read since, or it is not as it was any more."""
 
 
 class Applied(Changes, Protocol):
@@ -124,7 +124,7 @@ class Recurring:
             self._seen.add(question)
             return
         reading = self.readings.reading(account)
-        if reading is None or not reading.is_unchanged():
+        if reading is None:
             return
         if len(self._known) >= CAPACITY:
             del self._known[next(iter(self._known))]
