@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, cast
 
 from mailauth import plugins
 from mailauth.attempt import Attempt, Credential
 from mailauth.bridges.bridge import Bridge, Terms
-from mailauth.dialogue import Actions, Again, BridgeDialogue, Close, Judge, Recheck, Reset, Send, Warn
+from mailauth.dialogue import Actions, Again, BridgeDialogue, Close, Judge, Recheck, Recurs, Reset, Send, Warn
 from mailauth.factors.section import Section
-from mailauth.verdict import Outcome
+from mailauth.verdict import Accept, Outcome
 from stage import alice_only, whole
 
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
@@ -35,7 +35,8 @@ class BridgeStage:
         self.sessions: list[str] = []  # of each of them, as the host names it
         self.rechecks: list[Recheck] = []  # also among the attempts, without a password
         self.pending: dict[int, Attempt] = {}  # by ticket
-        self.again: dict[int, bytes] = {}  # by ticket: questions of logins that come again
+        self.again: list[bytes] = []  # questions of logins that came again
+        self.lets_in: Accept | None = None  # all of them; None: they are to be judged from the beginning
         self.warnings: list[str] = []
         self.is_closed = False
         self.is_reset = False
@@ -94,7 +95,12 @@ class BridgeStage:
                     assert ticket not in self._tickets, "a ticket was used twice"
                     self._tickets.add(ticket)
                     self.sessions.append(session)
-                    self.again[ticket] = question
+                    self.again.append(question)
+                    dialogue = cast("Recurs", self.dialogue)
+                    if self.lets_in is None:
+                        self._do(dialogue.anew(action))
+                    else:
+                        self.heard += dialogue.let_in(action, self.lets_in)
                 case Warn(text):
                     self.warnings.append(text)
                 case Close():
@@ -107,13 +113,6 @@ class BridgeStage:
             for ticket, attempt in list(self.pending.items()):
                 if ticket in self.pending and not self.is_closed:
                     self.answer_silently(ticket, self._judge(attempt))
-
-    def answer_again(self, outcome: Outcome | None) -> bytes:
-        """Answer the login that comes again and has waited longest; None: it is to be judged from the beginning."""
-        ticket = next(iter(self.again))
-        del self.again[ticket]
-        self._do(self.dialogue.anew(ticket) if outcome is None else self.dialogue.judged(ticket, outcome))
-        return self.news()
 
     def answer_silently(self, ticket: int, outcome: Outcome) -> None:
         """As `answer`, without looking at what is said."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from mailauth.attempt import Attempt, Service
-from mailauth.verdict import Outcome, Principal
+from mailauth.verdict import Accept, Outcome, Principal
 
 
 class Ending(StrEnum):
@@ -43,12 +43,15 @@ class Judge:
 
 
 class Again(NamedTuple):
-    """Judge what was let in before: see verify.recurring. Answered by `judged`, or, if it is to be judged from the
-    beginning, by `anew`. question: as in Attempt; session: as in Judge."""
+    """Judge what was let in before (see verify.recurring), which takes no waiting. Answered before any other input, by
+    `let_in`, or, if it is to be judged from the beginning, by `anew`. question: as in Attempt; session: as in Judge;
+    number, words: the request, as the dialogue has it."""
 
     ticket: int
     question: bytes
     session: str
+    number: bytes
+    words: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ class BridgeDialogue(Protocol):
         """These bytes came, cut anywhere. now: monotonic seconds."""
 
     def judged(self, ticket: int, outcome: Outcome) -> Actions:
-        """The answer to a Judge, an Again or a Recheck."""
+        """The answer to a Judge or a Recheck."""
 
     def eof(self) -> Actions:
         """The peer has closed its sending half."""
@@ -156,8 +159,11 @@ class BridgeDialogue(Protocol):
 class Recurs(BridgeDialogue, Protocol):
     """One that knows a login that comes again by its bytes."""
 
-    def anew(self, ticket: int) -> Actions:
-        """The other answer to an Again: what it takes to judge it from the beginning."""
+    def let_in(self, again: Again, accept: Accept) -> bytes:
+        """What to write then; nothing if nobody waits for it any more."""
+
+    def anew(self, again: Again) -> Actions:
+        """What it takes to judge it from the beginning."""
 
 
 class LineTooLong(Exception):

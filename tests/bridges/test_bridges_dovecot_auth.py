@@ -472,29 +472,28 @@ def question_of(line: bytes) -> bytes:
     return played.attempts[0].question
 
 
-def known_stage(line: bytes = auth(), hello: bytes = HELLO) -> BridgeStage:
-    """One that has met this line before."""
+def known_stage(lets_in: Accept | None, line: bytes = auth(), hello: bytes = HELLO) -> BridgeStage:
+    """One that has met this line before. lets_in: what comes of it now; None: it is judged from the beginning."""
     played = stage(hello=hello, terms={"recurring": {question_of(line)}, "secret": b"s" * 32})
-    played.sessions.clear()
+    played.lets_in = lets_in
     return played
 
 
 @cuts
 def test_a_login_that_comes_again_is_known_by_its_bytes_whatever_its_number(cut) -> None:
-    played = known_stage()
-    assert played.say(auth(7) + auth(8), cut) == b""
+    played = known_stage(Accept(PRINCIPAL))
+    heard = played.say(auth(7) + auth(8), cut)
+    assert heard == b"OK\t7\tuser=alice@example.test\nOK\t8\tuser=alice@example.test\n"
     assert len(played.again) == 2
-    assert len(set(played.again.values())) == 1
+    assert len(set(played.again)) == 1
     assert played.sessions == ["42", "42"]
     assert not played.pending
-    assert played.answer_again(Accept(PRINCIPAL)) == b"OK\t7\tuser=alice@example.test\n"
-    assert played.answer_again(Accept(PRINCIPAL)) == b"OK\t8\tuser=alice@example.test\n"
 
 
 def test_what_is_to_be_judged_from_the_beginning_after_all_is_read_anew() -> None:
-    played = known_stage()
-    played.say(auth(7))
-    assert played.answer_again(None) == b""
+    played = known_stage(None)
+    assert played.say(auth(7)) == b""
+    assert len(played.again) == 1
     (attempt,) = played.attempts
     assert (attempt.credential.authcid, attempt.credential.password) == ("alice@example.test", "secret")
     assert (attempt.service, attempt.peer, attempt.tls) == (Service.SMTP, "203.0.113.9", True)
@@ -516,7 +515,7 @@ def test_what_is_to_be_judged_from_the_beginning_after_all_is_read_anew() -> Non
     ],
 )
 def test_what_differs_in_anything_is_another_question(other: bytes) -> None:
-    played = known_stage()
+    played = known_stage(None)
     played.say(other)
     assert not played.again
     assert all(attempt.question != question_of(auth()) for attempt in played.attempts)
@@ -537,32 +536,31 @@ def test_two_bridges_have_no_question_in_common() -> None:
     assert b"secret" not in one.attempts[0].question
 
 
-def test_one_that_was_cancelled_or_lost_its_connection_is_not_answered() -> None:
-    played = known_stage()
+@pytest.mark.parametrize("lets_in", [Accept(PRINCIPAL), None])
+def test_one_that_was_cancelled_or_lost_its_connection_is_not_answered(lets_in: Accept | None) -> None:
+    played = known_stage(lets_in)
     assert played.say(auth(7) + b"CANCEL\t7\n") == b""
-    assert played.answer_again(Accept(PRINCIPAL)) == b""
-    played.say(auth(8) + b"CANCEL\t8\n")
-    assert played.answer_again(None) == b""
-    assert played.attempts == []
-    played.say(auth(9) + auth(9))
+    assert played.say(auth(9) + auth(9)) == b""
     assert played.is_closed
     assert played.warnings == ["sent a request that cannot be told from another"]
-    assert played.answer_again(Accept(PRINCIPAL)) == b""
+    assert len(played.again) == 2
+    assert played.attempts == []
 
 
-def test_after_the_end_of_input_it_is_answered_first() -> None:
-    played = known_stage()
+def test_an_id_that_is_used_again_at_once_is_answered_once_and_for_the_later_one() -> None:
+    played = known_stage(Accept(PRINCIPAL))
+    assert played.say(auth(7) + b"CANCEL\t7\n" + auth(7)) == b"OK\t7\tuser=alice@example.test\n"
+    other = auth(8, initial=b64(b"\0bob@example.test\0secret"))
+    assert played.say(auth(8) + b"CANCEL\t8\n" + other) == b""
+    assert [attempt.credential.authcid for attempt in played.pending.values()] == ["bob@example.test"]
+    assert played.say(other + b"CANCEL\t8\n" + auth(8)) == b""  # the id is still to be answered
+    assert played.is_closed
+
+
+def test_the_end_of_input_waits_for_one_that_is_judged_from_the_beginning() -> None:
+    played = known_stage(None)
     played.say(auth(7))
     played.eof()
     assert not played.is_closed
-    assert played.answer_again(Accept(PRINCIPAL)) == b"OK\t7\tuser=alice@example.test\n"
-    assert played.is_closed
-
-
-def test_after_the_end_of_input_nothing_is_waited_for_that_was_cancelled() -> None:
-    played = known_stage()
-    played.say(auth(7) + b"CANCEL\t7\n")
-    played.eof()
-    assert not played.is_closed
-    assert played.answer_again(None) == b""
+    assert played.answer(Accept(PRINCIPAL)) == b"OK\t7\tuser=alice@example.test\n"
     assert played.is_closed

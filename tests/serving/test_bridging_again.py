@@ -138,7 +138,8 @@ async def test_what_comes_together_is_read_together(says: Accept | None) -> None
         await wire.send(b"".join(auth(number) for number in range(2, 18)))
         assert await wire.until(OK % 17) == b"".join(OK % number for number in range(2, 18))
         assert reads.said == ["together", "apart"] * (len(reads.said) // 2)
-        assert 2 <= len(reads.said) <= 4  # the segment may have come in two pieces
+        stretches = 2 if says is None else 1  # those to be judged from the beginning are read together then
+        assert stretches <= len(reads.said) // 2 <= 2 * stretches  # the segment may have come in two pieces
 
 
 async def test_half_of_them_known_are_answered_each_by_its_own_number() -> None:

@@ -31,7 +31,7 @@ from mailauth.verdict import Accept, Defer, Outcome, Reason, Reject
 
 MAJOR = b"1"
 AUTH, TAB = b"AUTH\t", 9
-NOBODY = (b"", "", b"", b"")
+NOBODY = (b"", "")
 MAX_LINE_BYTES = 16_384  # AUTH_CLIENT_MAX_LINE_LENGTH of Dovecot's auth-client-interface.h
 MAX_SAID_BYTES = 200  # of a reason, which Postfix puts into its reply line as it comes
 MAX_NUMBER_BYTES = 10  # of a request or a process: 32 bits
@@ -47,6 +47,7 @@ CODES = {
     Reason.EXPIRED: b"pass_expired",
     Reason.AUTHZID: b"authz_fail",
 }
+OK = b"OK\t%b\tuser=%b\n"
 REFUSED = "Authentication failed."
 NUMBERS = itertools.count(1)  # of connections
 
@@ -89,8 +90,7 @@ class DovecotAuthDialogue:
         self._unread = b""
         self._now = 0.0
         self._pending: OrderedDict[bytes, Pending] = OrderedDict()
-        # By ticket: the id, the login to say back; and, of one that came before, all the words, and their digest.
-        self._judging: dict[int, tuple[bytes, str, bytes, bytes]] = {}
+        self._judging: dict[int, tuple[bytes, str]] = {}  # by ticket: the id, the login to say back
         self._open: dict[bytes, int] = {}  # the ticket of each id that is still to be answered
         self._told: dict[bytes, Circumstances | None] = {}  # what was made of the words of earlier requests
         self._tickets = itertools.count(1)
@@ -123,14 +123,14 @@ class DovecotAuthDialogue:
         return self._flush()
 
     def judged(self, ticket: int, outcome: Outcome) -> Actions:
-        number, login, *_ = self._judging.pop(ticket, NOBODY)
+        number, login = self._judging.pop(ticket, NOBODY)
         if self._over:
             return []
         if self._open.get(number) == ticket:  # otherwise it was cancelled, and the id may be another's by now
             del self._open[number]
             match outcome:
                 case Accept(principal):
-                    self._out.append(Send(b"OK\t%b\tuser=%b\n" % (number, principal.login.encode())))
+                    self._out.append(Send(OK % (number, principal.login.encode())))
                 case Reject(reason):
                     self._fail(number, _shown(login), CODES.get(reason, b""), _reason(self._terms.help_line))
                 case Defer():
@@ -141,12 +141,17 @@ class DovecotAuthDialogue:
             self._leave_if_done()
         return self._flush()
 
-    def anew(self, ticket: int) -> Actions:
-        number, _, words, question = self._judging.pop(ticket)
-        if not self._over and self._open.get(number) == ticket:
-            del self._open[number]
-            self._begin(number, words, question)
-        self._leave_if_done()
+    def let_in(self, again: Again, accept: Accept) -> bytes:
+        number = again.number
+        if self._over or self._open.get(number) != again.ticket:
+            return b""
+        del self._open[number]
+        return OK % (number, accept.principal.login.encode())
+
+    def anew(self, again: Again) -> Actions:
+        if not self._over and self._open.get(again.number) == again.ticket:
+            del self._open[again.number]
+            self._begin(again.number, again.words, again.question)
         return self._flush()
 
     def eof(self) -> Actions:
@@ -187,8 +192,7 @@ class DovecotAuthDialogue:
         question = blake2b(words, digest_size=16, key=self._terms.secret).digest()
         if question in self._terms.recurring:
             ticket = self._open[number] = next(self._tickets)
-            self._judging[ticket] = number, "", words, question
-            self._out.append(Again(ticket, question, self._process))
+            self._out.append(Again(ticket, question, self._process, number, words))
         else:
             self._begin(number, words, question)
 
@@ -224,7 +228,7 @@ class DovecotAuthDialogue:
     ) -> None:
         if isinstance(turn, Credential):
             ticket = next(self._tickets)
-            self._judging[ticket] = number, turn.authcid, b"", b""
+            self._judging[ticket] = number, turn.authcid
             self._open[number] = ticket
             attempt = Attempt(turn, told.service, told.peer, told.tls, told.name, question)
             self._out.append(Judge(ticket, attempt, self._process))

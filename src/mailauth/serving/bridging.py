@@ -37,7 +37,7 @@ class BridgeConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._open: dict[int, float] = {}  # tickets to be answered, and when they came, oldest first
-        self._asked: deque[tuple[Judge | Recheck, float] | Again] = deque()  # and not begun yet
+        self._asked: deque[tuple[Judge | Recheck, float]] = deque()  # and not begun yet
         self._unsent: list[bytes] = []
         self._is_going_on = False
         self._is_stranger = True  # nobody was let in by it yet
@@ -56,7 +56,16 @@ class BridgeConnection(asyncio.Protocol):
         self._look_again()
 
     def data_received(self, data: bytes) -> None:
-        self._do(self._dialogue.received(data, self._loop.time()))
+        actions = self._dialogue.received(data, self._loop.time())
+        reads = self._house.reads if len(actions) > 1 else None
+        if reads is None:
+            self._do(actions)
+        else:
+            reads.together()
+            try:
+                self._do(actions)
+            finally:
+                reads.apart()
         self._go_on()
 
     def eof_received(self) -> bool:
@@ -96,17 +105,16 @@ class BridgeConnection(asyncio.Protocol):
         """Judge what is asked, each up to where it has to wait; then let go of what is said, in one write."""
         if self._is_going_on:
             return  # whoever does comes to it
+        if not self._asked:
+            self._send()
+            return
         self._is_going_on = True
         reads = self._house.reads if len(self._asked) > 1 else None
         if reads is not None:
             reads.together()
         try:
             while self._asked:
-                asked = self._asked.popleft()
-                if type(asked) is Again:
-                    self._do(self._recurred(asked))
-                    continue
-                task = begun(self._judged(*asked), self._loop)
+                task = begun(self._judged(*self._asked.popleft()), self._loop)
                 if task is not None:
                     self._house.judging.add(task)
                     task.add_done_callback(self._house.judging.discard)
@@ -131,7 +139,7 @@ class BridgeConnection(asyncio.Protocol):
             if type(action) is Send:
                 self._unsent.append(action.data)
             elif type(action) is Again:
-                self._asked.append(action)
+                self._recurred(action)
             elif type(action) is Judge or type(action) is Recheck:
                 self._begin(action)
             elif type(action) is Close:
@@ -159,19 +167,20 @@ class BridgeConnection(asyncio.Protocol):
             if self._timer is None or self._timer.when() > now + DECIDE_S:
                 self._look_again()
 
-    def _recurred(self, asked: Again) -> Actions:
-        house = self._house
+    def _recurred(self, asked: Again) -> None:
+        house, dialogue = self._house, cast("Recurs", self._dialogue)
         try:
             login = None if house.recurring is None else house.recurring.judge(asked.question)
         except Exception as bug:  # noqa: BLE001  then it is judged as if it had never come before
             log.error("logins that come again: %s", type(bug).__name__)
             login = None
         if login is None:
-            return cast("Recurs", self._dialogue).anew(asked.ticket)
+            self._do(dialogue.anew(asked))
+            return
         house.note(login.attempt, login.accept, asked.session)
         if self._is_stranger:
             self._is_no_stranger()
-        return self._dialogue.judged(asked.ticket, login.accept)
+        self._unsent.append(dialogue.let_in(asked, login.accept))
 
     async def _judged(self, judge: Judge | Recheck, arrived: float) -> None:
         house = self._house
