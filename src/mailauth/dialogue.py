@@ -53,6 +53,10 @@ class Again(NamedTuple):
     number: bytes
     words: bytes
 
+    def __repr__(self) -> str:
+        """Without the words, in which the password is."""
+        return f"Again(ticket={self.ticket}, session={self.session!r})"
+
 
 @dataclass(frozen=True, slots=True)
 class Recheck:

@@ -14,6 +14,7 @@ from bridge_stage import BridgeStage, built
 from mailauth import plugins
 from mailauth.attempt import Service
 from mailauth.bridges.dovecot_auth import MAX_LINE_BYTES, MAX_PENDING, PENDING_S
+from mailauth.dialogue import Again
 from mailauth.factors.section import BadSection, Section
 from mailauth.verdict import Accept, Cause, Defer, Principal, Reason, Reject
 from stage import PRINCIPAL, REFUSED, bytewise, whole
@@ -472,9 +473,9 @@ def question_of(line: bytes) -> bytes:
     return played.attempts[0].question
 
 
-def known_stage(lets_in: Accept | None, line: bytes = auth(), hello: bytes = HELLO) -> BridgeStage:
-    """One that has met this line before. lets_in: what comes of it now; None: it is judged from the beginning."""
-    played = stage(hello=hello, terms={"recurring": {question_of(line)}, "secret": b"s" * 32})
+def known_stage(lets_in: Accept | None) -> BridgeStage:
+    """One that has met Alice's line before. lets_in: what comes of it now; None: it is judged from the beginning."""
+    played = stage(terms={"recurring": {question_of(auth())}, "secret": b"s" * 32})
     played.lets_in = lets_in
     return played
 
@@ -488,6 +489,12 @@ def test_a_login_that_comes_again_is_known_by_its_bytes_whatever_its_number(cut)
     assert len(set(played.again)) == 1
     assert played.sessions == ["42", "42"]
     assert not played.pending
+    assert played.say(auth(7), cut) == b"OK\t7\tuser=alice@example.test\n"  # its number may be used again
+
+
+def test_what_is_said_of_one_that_comes_again_has_no_password() -> None:
+    action = Again(1, b"a question", "42", b"7", auth(7))
+    assert repr(action) == "Again(ticket=1, session='42')"
 
 
 def test_what_is_to_be_judged_from_the_beginning_after_all_is_read_anew() -> None:

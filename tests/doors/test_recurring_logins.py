@@ -83,6 +83,11 @@ def revoked(phone: Remembering) -> None:
     apppasswords.revoke(phone.store, ALICE, ids=[phone.phone.id], **BY)
 
 
+def moved(phone: Remembering) -> None:
+    domains.add_domain(phone.store, "example.org", **BY)
+    phone.sql("UPDATE accounts SET domain_id = (SELECT id FROM domains WHERE name = 'example.org')")
+
+
 STILL = "accepted"
 CHANGES = {
     "revoked": (revoked, Reason.REVOKED),
@@ -103,6 +108,7 @@ CHANGES = {
         STILL,
     ),
     "removed": (lambda phone: mailboxes.remove_account(phone.store, ALICE, **BY), Reason.UNKNOWN_LOGIN),
+    "moved": (moved, STILL),
     "suspended": (row("UPDATE app_passwords SET suspended = 1"), Reason.SUSPENDED),
     "expired": (row("UPDATE app_passwords SET expires_at = 7"), Reason.EXPIRED),
     "expires-later": (row("UPDATE app_passwords SET expires_at = 99999999999"), STILL),

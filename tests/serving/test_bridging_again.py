@@ -22,6 +22,7 @@ from wire import Wire
 
 ALICE = "alice@example.test"
 AGAIN = Accept(Principal(1, ALICE, 100), Stay(1, 1, None, None))
+DOVECOT, POSTFIX = b"VERSION\t1\t2\nCPID\t42\n", b"VERSION\t1\t0\nCPID\t42\n"
 OK = b"OK\t%d\tuser=alice@example.test\n"
 
 
@@ -73,7 +74,9 @@ class Noted:
 
 
 @contextlib.asynccontextmanager
-async def bridged(recurring: Recurring | None, known: Recurring, **changes: object) -> AsyncIterator[tuple[Wire, ...]]:
+async def bridged(
+    recurring: Recurring | None, known: Recurring, *, hello: bytes = DOVECOT, **changes: object
+) -> AsyncIterator[tuple[Wire, ...]]:
     """A connection past the greetings, and the authenticator. known: the questions that the dialogue has met."""
     doorman = Doorman()
     bridge = built("dovecot-auth", {"recurring": known})
@@ -83,7 +86,7 @@ async def bridged(recurring: Recurring | None, known: Recurring, **changes: obje
     wire = await Wire.to(server.doors[0].sock.getsockname()[1])
     try:
         await wire.until(b"DONE\n")
-        await wire.send(b"VERSION\t1\t2\nCPID\t42\n")
+        await wire.send(hello)
         yield wire, doorman, house
     finally:
         wire.close()
@@ -151,6 +154,58 @@ async def test_half_of_them_known_are_answered_each_by_its_own_number() -> None:
         said = [await wire.line() for _ in range(40)]
         assert sorted(said) == sorted(OK % number for number in range(40))
         assert len(doorman.attempts) == 20
+
+
+class Away:
+    """In place of LiveSessions, of a process that lets nobody in now."""
+
+    def unavailable(self) -> bool:
+        return True
+
+
+async def test_what_stands_behind_one_that_ended_the_connection_is_neither_answered_nor_judged() -> None:
+    recurring, admitted = Recurring(), Noted()
+    said = iter([AGAIN, None, AGAIN, AGAIN])
+
+    def judge(question: bytes) -> Login | None:
+        recurring.says = next(said)
+        return Recurring.judge(recurring, question)
+
+    recurring.judge = judge  # type: ignore[method-assign]
+    async with bridged(recurring, recurring, admitted=admitted, sessions=Away(), hello=POSTFIX) as (wire, doorman, _):
+        await wire.send(b"".join(auth(number) for number in range(4)))
+        with contextlib.suppress(ConnectionResetError):
+            assert await wire.rest() in {OK % 0, b""}  # a reset may overtake it
+        assert len(recurring.asked) == 2
+        assert len(admitted.heard) == 1
+        assert doorman.attempts == []
+
+
+@pytest.mark.parametrize("behind", [b"CANCEL\t1\n", auth(1), b"VERSION\t2\t0\n"])
+async def test_whom_the_host_is_not_told_of_is_not_noted(behind: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    recurring, admitted = Recurring(), Noted()
+    async with bridged(recurring, recurring, admitted=admitted) as (wire, *_):
+        await wire.send(auth(1) + behind + auth(2))
+        if behind.startswith(b"CANCEL"):
+            assert await wire.line() == OK % 2
+        else:
+            assert await wire.rest() == b""
+        assert len(admitted.heard) == behind.startswith(b"CANCEL")
+    caplog.clear()
+
+
+async def test_a_fault_leaves_nobody_reading_an_old_state(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def note(self, *told: object) -> None:
+            raise RuntimeError("told")
+
+    recurring, reads = Recurring(), Reads()
+    async with bridged(recurring, recurring, reads=reads, admitted=Broken()) as (wire, *_):
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        await wire.send(auth(1) + auth(2))
+        assert await wire.rest() == b""
+        assert reads.said == ["together", "apart"]
+    caplog.clear()
 
 
 async def test_the_end_of_input_takes_no_answer_along() -> None:

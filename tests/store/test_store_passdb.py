@@ -90,12 +90,44 @@ async def test_how_an_account_was_read_is_known_of_that_one_alone(store, ring, a
         assert passdb.reading(await passdb.lookup(alice, ())) is None  # by no app password
 
 
-async def test_what_was_changed_since_it_was_read_is_not_remembered(store, ring, alice):
-    _, selectors = minted(store, ring)
-    async with opened(store, ring) as passdb:
-        account = await passdb.lookup(alice, selectors)
-        mailboxes.set_account(store, ALICE, AccountChange(enabled=False), **ROOT)
-        assert passdb.reading(account) is None
+STANDINGS = {
+    "usual": "SELECT 1",
+    "domain": f"UPDATE domains SET enforce_from = {1e10 / 3}, policy = 'observe'",
+    "site": "UPDATE site SET two_factor_from = 1e300, two_factor = 1, max_app_passwords = 3",
+    "account": "UPDATE accounts SET services = 3, policy = 'enforced', web_changed_at = NULL",
+    "terms": "UPDATE app_passwords SET expires_at = 1e11, services = 5, networks = '192.0.2.0/24 2001:db8::/32'",
+    "both": "UPDATE app_passwords SET suspended = 1; UPDATE domains SET enabled = 0",
+}
+
+
+@pytest.mark.parametrize("standing", STANDINGS)
+async def test_what_was_read_once_is_known_again_until_it_is_changed(database, ring, alice, standing):
+    _, selectors = minted(database.store, ring)
+    for statement in STANDINGS[standing].split(";"):
+        database.run(statement)
+    async with opened(database.store, ring) as passdb:
+        reading = passdb.reading(await passdb.lookup(alice, selectors))
+        if not passdb.reads_at_once:
+            assert reading is None
+            return
+        passdb.together()
+        assert reading.is_unchanged()
+        database.run("UPDATE accounts SET mode_on = 1 - mode_on")
+        assert reading.is_unchanged()  # a stretch of one state goes on
+        passdb.apart()
+        assert not reading.is_unchanged()
+
+
+async def test_what_is_not_found_by_its_number_is_never_known_again(database, ring, alice):
+    """As in a damaged file, where an index has what its table has not: no rows are not as good as no rows."""
+    new, selectors = minted(database.store, ring)
+    async with opened(database.store, ring) as passdb:
+        if passdb.reads_at_once:
+            account = await passdb.lookup(alice, selectors)
+            database.run(f"DELETE FROM app_passwords WHERE id = {new.id}")
+            reading = passdb.reading(account)
+            assert not reading.is_unchanged()
+            assert not reading.is_unchanged()
 
 
 async def test_a_fault_of_one_read_ends_what_is_made_together(store, ring, alice):

@@ -54,8 +54,7 @@ class Passdb(MemoryPassdb):
         return account
 
     def reading(self, account):
-        latest = self.latest
-        return latest if latest is not None and latest.account is account and latest.is_unchanged() else None
+        return self.latest if self.latest is not None and self.latest.account is account else None
 
 
 class Changes:

@@ -177,10 +177,12 @@ class BridgeConnection(asyncio.Protocol):
         if login is None:
             self._do(dialogue.anew(asked))
             return
-        house.note(login.attempt, login.accept, asked.session)
-        if self._is_stranger:
-            self._is_no_stranger()
-        self._unsent.append(dialogue.let_in(asked, login.accept))
+        said = dialogue.let_in(asked, login.accept)
+        if said:
+            self._unsent.append(said)
+            house.note(login.attempt, login.accept, asked.session)
+            if self._is_stranger:
+                self._is_no_stranger()
 
     async def _judged(self, judge: Judge | Recheck, arrived: float) -> None:
         house = self._house

@@ -16,7 +16,7 @@ from mailauth.interfaces import Account, BadRecord, Selectors, StoreUnavailable,
 from mailauth.store.engine import AtOnce, Reader, Store
 from mailauth.store.faults import Clash
 from mailauth.store.patience import PatientReader
-from mailauth.store.rows import account_from, prospect_from, removed_digest
+from mailauth.store.rows import account_from, again, prospect_from, removed_digest
 
 DEADLINE_S = 20.0  # mail programs wait for half a minute and longer
 CONNECTIONS = 4  # PostgreSQL: one answers some ten thousand lookups a second
@@ -33,26 +33,25 @@ class _Asking(NamedTuple):
 
 
 _Latest = tuple[Account, _Asking, dict[str, Any], list[tuple[Any, ...]]]
+_Question = tuple[str, Sequence[int]]
 
 
 class StoreReading:
     """How an account was read, to be read again: verify.recurring.Reading."""
 
-    __slots__ = ("_asking", "_at_once", "_passdb", "_rows", "_statement", "_values")
+    __slots__ = ("_asking", "_at_once", "_judged", "_passdb", "_statement", "_values")
 
-    def __init__(self, passdb: StorePassdb, at_once: AtOnce, statement: str, values: Sequence[int]) -> None:
-        """Raises StoreUnavailable, BadRecord."""
+    def __init__(self, passdb: StorePassdb, at_once: AtOnce, question: _Question, judged: tuple[Any, ...]) -> None:
         self._passdb = passdb
         self._asking = passdb.asking
         self._at_once = at_once
-        self._statement = statement
-        self._values = values
-        self._rows = at_once(statement, values)
+        self._statement, self._values = question
+        self._judged = [judged]
 
     def is_unchanged(self) -> bool:
         """See verify.recurring.Reading. With other server keys it would be read otherwise."""
         try:
-            return self._passdb.asking is self._asking and self._at_once(self._statement, self._values) == self._rows
+            return self._passdb.asking is self._asking and self._at_once(self._statement, self._values) == self._judged
         except (StoreUnavailable, BadRecord):
             return False
 
@@ -113,15 +112,7 @@ class StorePassdb:
         [hit] = account.hits
         found = {"account_id": account.id, "credential_id": hit.id, "selector": values[asking.place[hit.key_id]]}
         statement, places = self._store.sql.AGAIN
-        self._reader.together()
-        try:
-            if at_once(asking.statement, values) != rows:
-                return None
-            return StoreReading(self, at_once, statement, [found[name] for name in places])
-        except (StoreUnavailable, BadRecord):
-            return None
-        finally:
-            self._reader.apart()
+        return StoreReading(self, at_once, (statement, [found[name] for name in places]), again(rows[0]))
 
     @property
     def reads_at_once(self) -> bool:

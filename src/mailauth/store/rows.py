@@ -50,6 +50,12 @@ def account_from(rows: Sequence[tuple[Any, ...]]) -> Account:
     return Account(account_id, login, domain_id, *switches, demands, web_record, web_changed_at, hits)
 
 
+def again(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What AGAIN reads as long as nothing changes. row: of a lookup that was understood, with an app password."""
+    _, login, domain_id, _, web_changed_at, _, standing, _, key_id, record, terms = row
+    return login, domain_id, web_changed_at, key_id, record, f"{standing[:-1]},{terms[1:]}"
+
+
 def prospect_from(login: str, domain_id: int, packed: str) -> Account:
     """The account that would be made for this login. packed: of source_statements.PROSPECT. Raises BadRecord."""
     standing = _standings.get(packed) or _understood(

@@ -38,7 +38,7 @@ class Readings(Protocol):
     """Where accounts are read."""
 
     def reading(self, account: Account) -> Reading | None:
-        """How this very object was read; None: others were read since, or it is not as it was any more."""
+        """How this very object was read; None: others were read since."""
 
 
 class Applied(Changes, Protocol):
@@ -124,7 +124,7 @@ class Recurring:
             self._seen.add(question)
             return
         reading = self.readings.reading(account)
-        if reading is None:
+        if reading is None or not reading.is_unchanged():
             return
         if len(self._known) >= CAPACITY:
             del self._known[next(iter(self._known))]
