@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 from mailauth.cli.main import cli
 from mailauth.founding.ports import LISTENERS, LOOPBACK, PORTAL
+from site_of_tests import WORKER
 
 PATIENCE_S = 30.0  # only a broken process takes so long
 
@@ -60,9 +61,10 @@ def minted(mailauth: Cli, login: str, *options: str, label: str = "Phone") -> st
 
 
 def free_offset() -> int:
-    """A port offset of which every port is free now."""
+    """A port offset of which every port is free now, and below those that `free_ports` gives to anybody. Ports of mail
+    are less than 1000 apart, so each worker has some of its own, and six have them below all of the portal's."""
     while True:
-        offset = random.randrange(10_000, 24_000)  # below the ports of outgoing connections
+        offset = 2000 + WORKER % 6 * 1000 + random.randrange(100)
         with ExitStack() as stack:
             try:
                 for port in (PORTAL, *[port for _, _, port in LISTENERS]):

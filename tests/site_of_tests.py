@@ -34,7 +34,8 @@ ACTOR = "test"
 QUICK = Argon2id(1, 8, 1)  # weak on purpose: tests measure behaviour, not strength
 SERVING_S = 30.0
 
-PORTS, WORKERS = range(10_000, 32_000), 8  # below those that systems give to outgoing connections
+PORTS, WORKERS = range(16_000, 32_000), 8  # below those that systems give to outgoing connections
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _given: deque[int] = deque(maxlen=500)
 
 DOORS = tuple((service, tls) for service in Service for tls in ("implicit", "starttls"))
@@ -43,10 +44,9 @@ Client = imaplib.IMAP4 | poplib.POP3 | smtplib.SMTP
 
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens on now, and that nobody else gets soon: no other test, no worker, no outgoing connection."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     ports: list[int] = []
     while len(ports) < count:
-        port = secrets.choice(PORTS[worker % WORKERS :: WORKERS])
+        port = secrets.choice(PORTS[WORKER % WORKERS :: WORKERS])
         with contextlib.suppress(OSError), socket.socket() as sock:
             sock.bind(("127.0.0.1", port))
             if port not in _given:

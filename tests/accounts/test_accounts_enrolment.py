@@ -363,7 +363,7 @@ def test_another_number_or_code_takes_no_new_proof_but_the_open_enrolment(means,
 
 # --- providers: whom one identity serves -----------------------------------------------------------------------------
 
-WHO = {"openid": "o1", "unionid": "u1", "access_token": "t"}
+WHO = {"openid": "o1", "unionid": "u1 of Alice", "access_token": "t"}
 
 
 def enrol_wechat(person, who=WHO):
@@ -385,7 +385,7 @@ def test_an_identity_serves_one_account_until_it_is_let_go(database, means, alic
     assert not bob.session.has_factor
     refused = enrol_wechat(bob, WHO | {"openid": "o2"})  # the same person in another app
     assert isinstance(refused, Refusal) and refused.reason == "claimed"
-    assert "u1" not in str(database.run("SELECT * FROM factor_claims"))
+    assert "u1 of Alice" not in str(database.run("SELECT * FROM factor_claims"))
     reset(means.store, now=alice.now)
     assert database.run("SELECT * FROM factor_claims") == []
     assert isinstance(enrol_wechat(bob), Bound)

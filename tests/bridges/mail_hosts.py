@@ -263,8 +263,8 @@ class Cyrus:
 
 @contextlib.contextmanager
 def process(words: list[str], out: Path, environment: dict[str, str] | None = None) -> Iterator[None]:
-    with out.open("w") as log:
-        running = subprocess.Popen(words, stdout=log, stderr=log, env=environment)
+    with out.open("w") as log:  # in a group of its own: Cyrus' master ends all of its group that it may
+        running = subprocess.Popen(words, stdout=log, stderr=log, env=environment, process_group=0)
     try:
         yield
     finally:
