@@ -1,8 +1,8 @@
 """Logins that come again to the letter: a mail program logs in with the same words hundreds of times a day.
 
 Rule: what is remembered is what such words come to while nothing of the account changes, never that somebody may come
-in. The account is read at every login, like ever; where each value of its rows is the one that was judged, comparing
-takes the place of judging, and otherwise the login is judged from the beginning. Of a password nothing is kept but a
+in. The account is read at every login, like ever; where each value by which it was judged is the same, comparing takes
+the place of judging, and otherwise the login is judged from the beginning. Of a password nothing is kept but a
 digest, and only of app passwords that opened something. Belongs to one event loop, and nothing here waits.
 """
 
@@ -28,7 +28,7 @@ SHOWN_MS = 0.05  # what takes less is told as nothing
 
 
 class Reading(Protocol):
-    """How an account was read, and the rows that came."""
+    """How an account was read, and what it was judged by."""
 
     def is_unchanged(self) -> bool:
         """Read again: whether each value that was judged is the same. False too where that cannot be said at once."""
